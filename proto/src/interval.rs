@@ -48,7 +48,10 @@ mod tests {
             assert_eq!(duration, Duration::from_secs(seconds));
             assert_eq!(print(duration), text);
         }
-        assert_eq!(parse("often").expect_err("no duration"), r#""often" is not a duration; write it as 30s, 1m or 1h30m"#);
+        assert_eq!(
+            parse("often").expect_err("no duration"),
+            r#""often" is not a duration; write it as 30s, 1m or 1h30m"#
+        );
         assert!(parse("-1m").is_err(), "time does not run backwards");
     }
 }
