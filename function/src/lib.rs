@@ -1,1 +1,33 @@
-//! stub
+//! `function-vcluster`: one claim becomes a backed-up, registered vcluster.
+//!
+//! ```text
+//!  RunFunctionRequest                                                               RunFunctionResponse
+//!   observed XR ------ xr ------.                                                  .---> desired Releases
+//!   pipeline input --- platform -+--> order ----> render ----> Rendered -----------+---> status, conditions
+//!   observed Releases- observed -'    (joined     (vcluster,                       '---> kubeconfig
+//!                                      once)       s3, rancher)
+//!        wire: decode                         pure                       wire: encode
+//! ```
+//!
+//! The middle is pure: no clock, no network, no randomness; the same request gives the same bytes. Around it are two
+//! shells: [`serve`], the gRPC server, and [`offline`], which renders files in process. What cannot be honoured is a
+//! [`Refusal`](error::Refusal), never a missing resource: whatever a function leaves out, Crossplane deletes.
+//!
+//! * [`key`]: the one name every other name is made from.
+//! * [`xr`], [`platform`], [`observed`]: what is written and what is there, as types.
+//! * [`order`]: the three joined; a default never moves under a running vcluster.
+//! * [`render`]: the Releases.
+//! * [`wire`]: the only room that knows the SDK's types.
+
+pub mod error;
+mod forms;
+pub mod key;
+pub mod observed;
+pub mod offline;
+pub mod order;
+pub mod platform;
+mod read;
+pub mod render;
+pub mod serve;
+pub mod wire;
+pub mod xr;

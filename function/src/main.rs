@@ -1,0 +1,49 @@
+//! Parses, sets up logs, dispatches: `serve` without a command, `render` for files.
+
+use std::{io::Write, process::ExitCode};
+
+use clap::Parser;
+use function_vcluster::{error::Error, offline, serve};
+
+/// Turns a claim for a vcluster into its Helm releases: bucket, control plane with backups, registration.
+///
+/// Without a command it serves Crossplane's RunFunction calls.
+#[derive(Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: serve::Args,
+}
+
+#[derive(clap::Subcommand)]
+enum Command {
+    /// Render an XR with a Composition's step of ours, without Crossplane, containers or a network
+    Render(offline::Files),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = match &cli.command {
+        Some(Command::Render(files)) => offline::run(files).map(|yaml| print(&yaml)),
+        None => serve(&cli.serve),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("function-vcluster: {}", error.chain());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// A reader that has seen enough closes the pipe; that is no failure of ours.
+fn print(yaml: &str) {
+    _ = std::io::stdout().write_all(yaml.as_bytes());
+}
+
+fn serve(args: &serve::Args) -> Result<(), Error> {
+    function_sdk_rust::logging::configure(args.debug);
+    tokio::runtime::Runtime::new().map_err(Error::Runtime)?.block_on(serve::run(args))
+}

@@ -1,0 +1,182 @@
+//! What is there already, as a typed view: the values that must not move under a running vcluster live here. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use crate::{error::Refusal, key::Names, platform::Platform};
+
+/// The composed resource of the vcluster.
+pub const VCLUSTER: &str = "vcluster";
+/// The composed resource of bucket, user and settings.
+pub const S3: &str = "s3";
+/// The composed resource of the registration.
+pub const RANCHER: &str = "rancher";
+/// All names that are ours.
+pub const OURS: [&str; 3] = [VCLUSTER, S3, RANCHER];
+
+/// The annotation that remembers the preset a vcluster was made with.
+pub const SIZE_ANNOTATION: &str = "vcluster.fn.crossplane.io/size";
+/// The annotation that fixes the Helm release's name.
+pub const EXTERNAL_NAME: &str = "crossplane.io/external-name";
+
+/// The key under which the kubeconfig travels to the claim.
+pub const KUBECONFIG: &str = "kubeconfig";
+
+/// Everything a request says of what is there.
+#[derive(Clone, Debug, Default)]
+pub struct Observed {
+    /// Composed resources by their pipeline name.
+    pub resources: BTreeMap<String, Resource>,
+    /// Names that earlier steps desire.
+    pub desired: BTreeSet<String>,
+    /// The kubeconfig the XR's own connection Secret holds.
+    pub kubeconfig: Option<Vec<u8>>,
+}
+
+/// One composed resource as the API server has it.
+#[derive(Clone, Debug, Default)]
+pub struct Resource {
+    /// The object.
+    pub object: Value,
+    /// The kubeconfig among its connection details.
+    pub kubeconfig: Option<Vec<u8>>,
+}
+
+/// One of our Releases as the API server has it.
+#[derive(Clone, Copy, Debug)]
+pub struct Release<'a>(&'a Resource);
+
+impl<'a> Release<'a> {
+    fn text(self, pointer: &str) -> &'a str {
+        self.0.object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+    }
+
+    fn annotation(self, name: &str) -> Option<&'a str> {
+        self.0.object.pointer("/metadata/annotations")?.get(name)?.as_str()
+    }
+
+    /// Whether provider-helm calls it Ready.
+    pub fn ready(self) -> bool {
+        let conditions = self.0.object.pointer("/status/conditions").and_then(Value::as_array);
+        let is =
+            |condition: &Value, field: &str, want: &str| condition.get(field).and_then(Value::as_str) == Some(want);
+        conditions.into_iter().flatten().any(|c| is(c, "type", "Ready") && is(c, "status", "True"))
+    }
+
+    /// The chart's version.
+    pub fn chart_version(self) -> Option<&'a str> {
+        Some(self.text("/spec/forProvider/chart/version")).filter(|version| !version.is_empty())
+    }
+
+    /// The preset it was made with.
+    pub fn size(self) -> Option<&'a str> {
+        self.annotation(SIZE_ANNOTATION)
+    }
+
+    /// One of its values.
+    pub fn value(self, pointer: &str) -> Option<&'a Value> {
+        self.0.object.pointer("/spec/forProvider/values")?.pointer(pointer).filter(|value| !value.is_null())
+    }
+
+    /// One of its values that is text.
+    pub fn value_text(self, pointer: &str) -> Option<&'a str> {
+        self.value(pointer)?.as_str()
+    }
+
+    /// All its values.
+    pub fn values(self) -> &'a Value {
+        self.0.object.pointer("/spec/forProvider/values").unwrap_or(&Value::Null)
+    }
+
+    /// The kubeconfig among its connection details.
+    pub fn kubeconfig(self) -> Option<&'a [u8]> {
+        self.0.kubeconfig.as_deref()
+    }
+}
+
+impl Observed {
+    /// One of our Releases, if it is there.
+    pub fn release(&self, resource: &str) -> Option<Release<'_>> {
+        self.resources.get(resource).map(Release)
+    }
+
+    /// Looks whether what is there can be ours to go on with.
+    ///
+    /// # Errors
+    /// Anything that makes going on dangerous: see the variants of [`Refusal`].
+    pub fn check(&self, names: &Names, platform: &Platform) -> Result<(), Refusal> {
+        if let Some(resource) = OURS.iter().find(|name| self.desired.contains(**name)) {
+            return Err(Refusal::Taken { resource: (*resource).to_owned() });
+        }
+        let homes = [
+            (VCLUSTER, names.key.as_str().to_owned(), &names.host_namespace, "input.hostNamespacePrefix"),
+            (S3, names.s3(), &names.host_namespace, "input.hostNamespacePrefix"),
+            (RANCHER, names.rancher(), &names.platform_namespace, "input.namespace"),
+        ];
+        for (resource, helm_name, namespace, path) in homes {
+            self.check_release(names, resource, &helm_name, namespace, path)?;
+        }
+        if let Some(bucket) = self.release(S3).and_then(|s3| s3.value_text("/bucket")).filter(|b| *b != names.bucket) {
+            return Err(Refusal::Fixed {
+                path: "input.store.bucketPrefix",
+                wanted: names.bucket.clone(),
+                found: bucket.to_owned(),
+                resource: S3,
+                reason: "a vcluster's backups stay in one bucket",
+            });
+        }
+        self.check_orphans(platform)
+    }
+
+    fn check_release(
+        &self,
+        names: &Names,
+        resource: &'static str,
+        helm_name: &str,
+        namespace: &str,
+        path: &'static str,
+    ) -> Result<(), Refusal> {
+        let Some(release) = self.release(resource) else { return Ok(()) };
+        let (api_version, kind) = (release.text("/apiVersion"), release.text("/kind"));
+        if !api_version.starts_with("helm.crossplane.io/") || kind != "Release" {
+            let found = format!("{api_version} {kind}");
+            return Err(Refusal::NotARelease { resource: resource.to_owned(), found });
+        }
+        let found = release.annotation(EXTERNAL_NAME).unwrap_or_else(|| release.text("/metadata/name"));
+        let object = release.text("/metadata/name");
+        if found != helm_name || object != names.release(resource) {
+            // Whichever of the two names is foreign.
+            let found = if found == helm_name { object } else { found };
+            return Err(Refusal::AnotherKey { resource, found: found.to_owned(), key: names.key.to_string() });
+        }
+        let home = release.text("/spec/forProvider/namespace");
+        if home != namespace {
+            return Err(Refusal::Fixed {
+                path,
+                wanted: namespace.to_owned(),
+                found: home.to_owned(),
+                resource,
+                reason: "a Helm release never changes its namespace",
+            });
+        }
+        Ok(())
+    }
+
+    /// A Release of one of our charts under another name would be uninstalled with everything it holds.
+    fn check_orphans(&self, platform: &Platform) -> Result<(), Refusal> {
+        let charts = &platform.charts;
+        let rancher = charts.rancher_cluster.as_ref().map_or("rancher-cluster", |chart| &chart.name);
+        let ours = [charts.vcluster.name.as_str(), charts.s3_register.name.as_str(), rancher];
+        for (name, resource) in &self.resources {
+            let release = Release(resource);
+            let chart = release.text("/spec/forProvider/chart/name");
+            let is_release = release.text("/kind") == "Release" && release.text("/apiVersion").starts_with("helm.");
+            let foreign = !OURS.contains(&name.as_str()) && !self.desired.contains(name);
+            if is_release && foreign && ours.contains(&chart) {
+                return Err(Refusal::Orphan { resource: name.clone(), chart: chart.to_owned() });
+            }
+        }
+        Ok(())
+    }
+}

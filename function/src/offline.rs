@@ -1,0 +1,290 @@
+//! `function-vcluster render`: files in, YAML out, in process. No container engine, no network, the same core.
+//!
+//! What is printed follows `crossplane render`: first the XR with its status, then the composed resources sorted by
+//! name, with the metadata Crossplane itself adds.
+
+use std::path::{Path, PathBuf};
+
+use function_sdk_rust::{
+    proto::v1::{
+        Ready, RequestMeta, Resource, ResourceSelector, Resources, RunFunctionRequest, RunFunctionResponse, Severity,
+        State, Status, resource_selector::Match,
+    },
+    resource::{json_to_struct, struct_to_json},
+};
+use serde_json::{Map, Value, json};
+
+use crate::{error::Error, platform, wire};
+
+/// Crossplane gives up on requirements that do not settle after this many calls.
+const MAX_CALLS: usize = 5;
+
+/// The time every condition bears: `crossplane render` writes the same, so that its output is stable.
+const TRANSITION: &str = "2024-01-01T00:00:00Z";
+
+const RESOURCE_NAME: &str = "crossplane.io/composition-resource-name";
+const COMPOSITE: &str = "crossplane.io/composite";
+const CLAIM: [&str; 2] = ["crossplane.io/claim-name", "crossplane.io/claim-namespace"];
+
+/// What `render` reads.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Files {
+    /// The composite resource (XR)
+    #[arg(value_name = "XR")]
+    pub xr: PathBuf,
+    /// The Composition whose step holds our Platform
+    #[arg(value_name = "COMPOSITION")]
+    pub composition: PathBuf,
+    /// Composed resources that are there already, each annotated with crossplane.io/composition-resource-name
+    #[arg(short, long, value_name = "FILE")]
+    pub observed_resources: Option<PathBuf>,
+    /// Objects the function may ask to see
+    #[arg(short = 'e', long, value_name = "FILE")]
+    pub required_resources: Option<PathBuf>,
+}
+
+/// Reads the files, renders them and returns what is to be printed.
+///
+/// # Errors
+/// A file that cannot be read or used, or the function's own refusal.
+pub fn run(files: &Files) -> Result<String, Error> {
+    let optional = |path: &Option<PathBuf>| path.as_deref().map(read).transpose();
+    let (observed, required) = (optional(&files.observed_resources)?, optional(&files.required_resources)?);
+    let documents =
+        render_files(&read(&files.xr)?, &read(&files.composition)?, observed.as_deref(), required.as_deref())?;
+    to_yaml(&documents)
+}
+
+/// Renders the texts of an XR and a Composition, over what is observed and what may be required.
+///
+/// The first document is the XR, then come the composed resources, sorted by their pipeline name.
+///
+/// # Errors
+/// A text that cannot be used, or the function's own refusal.
+pub fn render_files(
+    xr: &str,
+    composition: &str,
+    observed: Option<&str>,
+    required: Option<&str>,
+) -> Result<Vec<Value>, Error> {
+    let xr = one_document("the XR", xr)?;
+    let (step, input) = our_step(&one_document("the Composition", composition)?, &xr)?;
+    let observed = documents("the observed resources", observed.unwrap_or_default())?;
+    let required = documents("the required resources", required.unwrap_or_default())?;
+    let request = request(&xr, &input, &observed)?;
+    let response = converse(request, &required)?;
+    if let Some(fatal) = response.results.iter().find(|result| result.severity == Severity::Fatal as i32) {
+        return Err(Error::Fatal { step, message: fatal.message.clone() });
+    }
+    Ok(printed(&xr, &observed, &response))
+}
+
+/// Documents as YAML, each after a `---`, in the order of their keys.
+///
+/// # Errors
+/// Only if a value cannot be expressed in YAML.
+pub fn to_yaml(documents: &[Value]) -> Result<String, Error> {
+    // No sentence is broken into lines: people search for it.
+    let options = serde_saphyr::ser_options! { folded_wrap_chars: usize::MAX };
+    let mut text = String::new();
+    for document in documents {
+        text.push_str("---\n");
+        let yaml = serde_saphyr::to_string_with_options(document, options);
+        text.push_str(&yaml.map_err(|error| Error::Print(error.to_string()))?);
+        if !text.ends_with('\n') {
+            text.push('\n');
+        }
+    }
+    Ok(text)
+}
+
+fn read(path: &Path) -> Result<String, Error> {
+    std::fs::read_to_string(path).map_err(|source| Error::ReadFile { path: path.to_owned(), source })
+}
+
+fn unusable(what: &'static str, problem: impl Into<String>) -> Error {
+    Error::Document { what, problem: problem.into() }
+}
+
+fn documents(what: &'static str, text: &str) -> Result<Vec<Value>, Error> {
+    let documents: Vec<Value> = serde_saphyr::from_multiple(text).map_err(|error| unusable(what, error.to_string()))?;
+    Ok(documents.into_iter().filter(|document| !document.is_null()).collect())
+}
+
+fn one_document(what: &'static str, text: &str) -> Result<Value, Error> {
+    let mut documents = documents(what, text)?;
+    match documents.len() {
+        1 => Ok(documents.remove(0)),
+        n => Err(unusable(what, format!("{n} documents where one is wanted"))),
+    }
+}
+
+/// The name and the input of the step that is ours: the first whose input is a Platform.
+fn our_step(composition: &Value, xr: &Value) -> Result<(String, Value), Error> {
+    const WHAT: &str = "the Composition";
+    let text = |pointer: &str| composition.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+    for field in ["apiVersion", "kind"] {
+        let (wanted, found) = (text(&format!("/spec/compositeTypeRef/{field}")), &xr[field]);
+        if found != wanted {
+            let problem = format!("spec.compositeTypeRef.{field} is {wanted:?}, the XR says {found}");
+            return Err(unusable(WHAT, problem));
+        }
+    }
+    if text("/spec/mode") != "Pipeline" {
+        return Err(unusable(WHAT, "spec.mode is not Pipeline"));
+    }
+    let steps = composition.pointer("/spec/pipeline").and_then(Value::as_array).into_iter().flatten();
+    let ours = |step: &&Value| {
+        step.pointer("/input/kind").and_then(Value::as_str) == Some(platform::KIND)
+            && step.pointer("/input/apiVersion").and_then(Value::as_str) == Some(vcluster_proto::API_VERSION)
+    };
+    let step = steps.clone().find(ours).ok_or_else(|| {
+        let (kind, version) = (platform::KIND, vcluster_proto::API_VERSION);
+        unusable(WHAT, format!("no step of spec.pipeline has an input of kind {kind}, apiVersion {version}"))
+    })?;
+    let name = step.get("step").and_then(Value::as_str).unwrap_or_default();
+    Ok((name.to_owned(), step["input"].clone()))
+}
+
+fn request(xr: &Value, input: &Value, observed: &[Value]) -> Result<RunFunctionRequest, Error> {
+    let mut state = State { composite: Some(resource(xr)), ..State::default() };
+    for object in observed {
+        let name = observed_name(object).ok_or_else(|| {
+            let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+            unusable("the observed resources", format!("object {name:?} bears no annotation {RESOURCE_NAME}"))
+        })?;
+        state.resources.insert(name.to_owned(), resource(object));
+    }
+    Ok(RunFunctionRequest {
+        meta: Some(RequestMeta { tag: "render".to_owned(), ..RequestMeta::default() }),
+        observed: Some(state),
+        desired: Some(State::default()),
+        input: input.as_object().map(json_to_struct),
+        ..RunFunctionRequest::default()
+    })
+}
+
+fn resource(object: &Value) -> Resource {
+    Resource { resource: object.as_object().map(json_to_struct), ..Resource::default() }
+}
+
+fn observed_name(object: &Value) -> Option<&str> {
+    object.pointer("/metadata/annotations")?.get(RESOURCE_NAME)?.as_str()
+}
+
+/// Calls the function until it has seen all it asks for, as Crossplane does.
+fn converse(mut request: RunFunctionRequest, required: &[Value]) -> Result<RunFunctionResponse, Error> {
+    let mut known = None;
+    for _ in 0..=MAX_CALLS {
+        let response = wire::answer(&request);
+        if response.requirements == known {
+            return Ok(response);
+        }
+        let wanted = response.requirements.clone().unwrap_or_default();
+        let select = |(name, selector): (&String, &ResourceSelector)| (name.clone(), matching(required, selector));
+        request.required_resources = wanted.resources.iter().map(select).collect();
+        known = response.requirements;
+    }
+    Err(unusable("the function's requirements", format!("they still change after {MAX_CALLS} calls")))
+}
+
+fn matching(objects: &[Value], selector: &ResourceSelector) -> Resources {
+    let text =
+        |object: &Value, pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let matches = |object: &&Value| {
+        text(object, "/apiVersion") == selector.api_version
+            && text(object, "/kind") == selector.kind
+            && selector.namespace.as_ref().is_none_or(|namespace| text(object, "/metadata/namespace") == *namespace)
+            && match &selector.r#match {
+                None => true,
+                Some(Match::MatchName(name)) => text(object, "/metadata/name") == *name,
+                Some(Match::MatchLabels(wanted)) => wanted.labels.iter().all(|(label, value)| {
+                    object.pointer("/metadata/labels").and_then(|labels| labels.get(label)?.as_str()) == Some(value)
+                }),
+            }
+    };
+    Resources { items: objects.iter().filter(matches).map(resource).collect() }
+}
+
+fn printed(xr: &Value, observed: &[Value], response: &RunFunctionResponse) -> Vec<Value> {
+    let desired = response.desired.clone().unwrap_or_default();
+    let mut names: Vec<&String> = desired.resources.keys().collect();
+    names.sort_unstable();
+    let unready: Vec<&str> =
+        names.iter().filter(|name| desired.resources[**name].ready != Ready::True as i32).map(|n| n.as_str()).collect();
+    let status = desired.composite.as_ref().and_then(|composite| composite.resource.as_ref()).map(struct_to_json);
+    let mut status = status.and_then(|xr| xr.get("status").cloned()).unwrap_or_else(|| json!({}));
+    status["conditions"] = conditions(response, &unready);
+    let mut documents = vec![json!({
+        "apiVersion": xr["apiVersion"],
+        "kind": xr["kind"],
+        "metadata": { "name": xr["metadata"]["name"] },
+        "status": status,
+    })];
+    for name in names {
+        let object = desired.resources[name].resource.as_ref().map_or(Value::Null, struct_to_json);
+        let there = observed.iter().find(|object| observed_name(object) == Some(name));
+        documents.push(composed(object, name, there, xr));
+    }
+    documents
+}
+
+/// The function's conditions beside the one Crossplane derives from its resources.
+fn conditions(response: &RunFunctionResponse, unready: &[&str]) -> Value {
+    let mut ready = json!({ "type": "Ready", "status": "True", "reason": "Available" });
+    if !unready.is_empty() {
+        ready = json!({
+            "type": "Ready",
+            "status": "False",
+            "reason": "Creating",
+            "message": format!("Unready resources: {}", unready.join(", ")),
+        });
+    }
+    let ours = response.conditions.iter().map(|condition| {
+        let status = match Status::try_from(condition.status) {
+            Ok(Status::ConditionTrue) => "True",
+            Ok(Status::ConditionFalse) => "False",
+            _ => "Unknown",
+        };
+        let mut json = json!({ "type": condition.r#type, "status": status, "reason": condition.reason });
+        if let Some(message) = &condition.message {
+            json["message"] = json!(message);
+        }
+        json
+    });
+    let all = ours.chain([ready]).map(|mut condition| {
+        condition["lastTransitionTime"] = json!(TRANSITION);
+        condition
+    });
+    all.collect()
+}
+
+/// What Crossplane itself adds to a composed resource.
+fn composed(mut object: Value, name: &str, there: Option<&Value>, xr: &Value) -> Value {
+    let text = |object: &Value, pointer: &str| object.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+    let xr_name = text(xr, "/metadata/name").unwrap_or_default();
+    let metadata = &mut object["metadata"];
+    // What is there keeps its name.
+    if let Some(name) = there.and_then(|there| text(there, "/metadata/name")) {
+        metadata["name"] = json!(name);
+    }
+    metadata["annotations"][RESOURCE_NAME] = json!(name);
+    let mut labels = Map::from_iter([(COMPOSITE.to_owned(), json!(xr_name))]);
+    let claim = CLAIM.map(|label| xr["metadata"]["labels"].get(label).and_then(Value::as_str).unwrap_or_default());
+    if claim.iter().all(|value| !value.is_empty()) {
+        labels.extend(CLAIM.iter().zip(claim).map(|(label, value)| ((*label).to_owned(), json!(value))));
+    }
+    match &mut metadata["labels"] {
+        Value::Object(there) => there.extend(labels),
+        none => *none = Value::Object(labels),
+    }
+    metadata["ownerReferences"] = json!([{
+        "apiVersion": xr["apiVersion"],
+        "kind": xr["kind"],
+        "name": xr_name,
+        "uid": text(xr, "/metadata/uid").unwrap_or_default(),
+        "controller": true,
+        "blockOwnerDeletion": true,
+    }]);
+    object
+}

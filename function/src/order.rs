@@ -1,0 +1,283 @@
+//! What is ordered: the claim's words, the platform's defaults and what already runs, joined once. Pure.
+//!
+//! A change of the vcluster's values restarts the tenant's API server, and only the owner's own edit may cause that.
+//! So for everything that ends up there the claim's word comes first, then what runs, and a default only last.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+use vcluster_proto::{
+    interval,
+    settings::{Bootstrap, DEFAULT_INTERVAL},
+};
+
+use crate::{
+    error::Refusal,
+    forms::{self, Version},
+    key::{Identity, Key, Names},
+    observed::{Observed, RANCHER, Release, VCLUSTER},
+    platform::{Platform, RancherMode, Upgrade, unknown_size},
+    read,
+    xr::{DeletionPolicy, Xr},
+};
+
+/// The volume of a vcluster nobody gave a size.
+const DEFAULT_STORAGE: &str = "5Gi";
+
+/// Where the values of a running vcluster say what it was made with.
+const VOLUME: &str = "/controlPlane/statefulSet/persistence/volumeClaim";
+const RESOURCES: &str = "/controlPlane/statefulSet/resources";
+const SIDECARS: &str = "/controlPlane/statefulSet/sidecarContainers";
+const SIDECAR_IMAGE: &str = "/controlPlane/statefulSet/sidecarContainers/0/image";
+
+/// An order without open questions.
+#[derive(Clone, Debug)]
+pub struct Order {
+    /// Every name.
+    pub names: Names,
+    /// The build that changes nothing by itself.
+    pub kept: Build,
+    /// The build for a control plane that restarts anyway, or does not run yet.
+    pub fresh: Build,
+    /// The owner or the platform said that it restarts.
+    pub moves: bool,
+    /// The volume's size.
+    pub storage_size: String,
+    /// The volume's class.
+    pub storage_class: String,
+    /// Whether the sidecar is there.
+    pub backup: bool,
+    /// Time between two backups.
+    pub interval: Duration,
+    /// Everybody who can open them.
+    pub recipients: Vec<String>,
+    /// What becomes of the data.
+    pub deletion_policy: DeletionPolicy,
+    /// What an empty disk does when the bucket holds an earlier life.
+    pub bootstrap: Option<Bootstrap>,
+    /// Whether the vcluster is registered.
+    pub rancher: bool,
+    /// Its owner there.
+    pub rancher_owner: Option<String>,
+}
+
+/// What a roll-out moves.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Build {
+    /// The chart's version.
+    pub chart_version: String,
+    /// The sidecar's image.
+    pub sidecar_image: String,
+    /// The preset.
+    pub size: Option<String>,
+    /// Its requests and limits; unset: the chart's own.
+    pub resources: Option<Value>,
+}
+
+impl Order {
+    /// Joins what is written and what is there.
+    ///
+    /// # Errors
+    /// A wish the platform does not grant, or a change of what cannot change.
+    pub fn join(xr: &Xr, platform: &Platform, observed: &Observed) -> Result<Self, Refusal> {
+        let names = names(xr, platform);
+        observed.check(&names, platform)?;
+        let running = observed.release(VCLUSTER);
+        let runs_sidecar = running.map(|r| r.value(SIDECARS).and_then(Value::as_array).is_some_and(|s| !s.is_empty()));
+        let defaults = &platform.defaults;
+        let backup = xr.spec.backup.enabled.or(runs_sidecar).or(defaults.backup.enabled).unwrap_or(true);
+        let recipients = recipients(xr, platform);
+        if backup && recipients.is_empty() {
+            return Err(Refusal::NoRecipients);
+        }
+        let (kept, fresh) = builds(xr, platform, running)?;
+        let (storage_size, storage_class) = storage(xr, platform, running, &fresh)?;
+        let moves = kept.chart_version != running.and_then(Release::chart_version).unwrap_or_default()
+            || runs_sidecar != Some(backup)
+            || kept.size != fresh.size
+            || platform.charts.vcluster.upgrade == Upgrade::Always;
+        Ok(Self {
+            names,
+            kept,
+            fresh,
+            moves,
+            storage_size,
+            storage_class,
+            backup,
+            interval: interval_of(xr, platform)?,
+            recipients,
+            deletion_policy: deletion_policy(xr, platform, running),
+            bootstrap: xr.spec.bootstrap.or(defaults.bootstrap),
+            rancher: rancher(xr, platform, observed)?,
+            rancher_owner: xr.spec.rancher.owner.clone(),
+        })
+    }
+}
+
+fn names(xr: &Xr, platform: &Platform) -> Names {
+    let identity = Identity { platform: &platform.id, group: &xr.group, kind: &xr.kind, owner: &xr.owner, id: xr.id() };
+    let key = Key::derive(&identity);
+    Names {
+        host_namespace: format!("{}{key}", platform.host_namespace_prefix),
+        platform_namespace: platform.namespace.clone(),
+        bucket: format!("{}{key}", platform.store.bucket_prefix),
+        key,
+    }
+}
+
+/// The platform's first, then the claim's, none twice.
+fn recipients(xr: &Xr, platform: &Platform) -> Vec<String> {
+    let mut joined: Vec<String> = Vec::new();
+    for recipient in platform.encryption.recipients.iter().chain(&xr.spec.backup.recipients) {
+        if !joined.contains(recipient) {
+            joined.push(recipient.clone());
+        }
+    }
+    joined
+}
+
+fn builds(xr: &Xr, platform: &Platform, running: Option<Release<'_>>) -> Result<(Build, Build), Refusal> {
+    let (size, resources) = size(xr, platform, running)?;
+    let fresh = Build {
+        chart_version: chart_version(xr, platform, running)?,
+        sidecar_image: platform.images.sidecar.clone(),
+        size,
+        resources,
+    };
+    let Some(running) = running else { return Ok((fresh.clone(), fresh)) };
+    let explicit = xr.spec.chart_version.as_deref();
+    let kept = Build {
+        chart_version: explicit.or(running.chart_version()).unwrap_or(&fresh.chart_version).to_owned(),
+        sidecar_image: running.value_text(SIDECAR_IMAGE).unwrap_or(&fresh.sidecar_image).to_owned(),
+        size: running.size().map(str::to_owned),
+        resources: running.value(RESOURCES).cloned(),
+    };
+    Ok((kept, fresh))
+}
+
+/// The owner's word, which the platform must allow unless it runs already; else the default, which never goes back.
+fn chart_version(xr: &Xr, platform: &Platform, running: Option<Release<'_>>) -> Result<String, Refusal> {
+    let running = running.and_then(Release::chart_version);
+    if let Some(wanted) = &xr.spec.chart_version {
+        if platform.allows(wanted) || running == Some(wanted) {
+            return Ok(wanted.clone());
+        }
+        let chart = &platform.charts.vcluster;
+        let mut allowed: Vec<&str> = chart.allowed.iter().map(String::as_str).chain([chart.version.as_str()]).collect();
+        allowed.sort_unstable();
+        allowed.dedup();
+        let problem = format!("{wanted:?} is not allowed by this platform; use one of {}", allowed.join(", "));
+        return Err(Refusal::field("spec.chartVersion", problem));
+    }
+    let default = &platform.charts.vcluster.version;
+    let ahead = |text: &&str| match (Version::parse(text), Version::parse(default)) {
+        (Ok(running), Ok(default)) => running > default,
+        _ => false,
+    };
+    let version = running.filter(ahead).unwrap_or(default);
+    // What runs may have been made by a newer function; its family is not ours to render.
+    read::check("spec.chartVersion", running, |v| Version::known_vcluster(v).map(|_| ()))?;
+    Ok(version.to_owned())
+}
+
+/// The preset and what it gives. One that is gone from the platform goes on as it runs.
+fn size(
+    xr: &Xr,
+    platform: &Platform,
+    running: Option<Release<'_>>,
+) -> Result<(Option<String>, Option<Value>), Refusal> {
+    let ran = running.and_then(Release::size);
+    let wanted = xr.spec.size.as_deref();
+    let default = if running.is_some() { ran } else { platform.defaults.size.as_deref() };
+    let Some(name) = wanted.or(default) else { return Ok((None, running.and_then(|r| r.value(RESOURCES)).cloned())) };
+    let Some(preset) = platform.sizes.get(name) else {
+        if ran == Some(name) {
+            return Ok((Some(name.to_owned()), running.and_then(|r| r.value(RESOURCES)).cloned()));
+        }
+        return Err(Refusal::field("spec.size", unknown_size(name, platform)));
+    };
+    let mut resources = Map::new();
+    for (kind, amounts) in [("requests", &preset.requests), ("limits", &preset.limits)] {
+        if !amounts.is_empty() {
+            resources.insert(kind.to_owned(), json!(amounts));
+        }
+    }
+    Ok((Some(name.to_owned()), (!resources.is_empty()).then_some(Value::Object(resources))))
+}
+
+/// Fixed when the volume is made: a volume claim template of a StatefulSet cannot change.
+fn storage(
+    xr: &Xr,
+    platform: &Platform,
+    running: Option<Release<'_>>,
+    fresh: &Build,
+) -> Result<(String, String), Refusal> {
+    let (wanted, defaults) = (&xr.spec.storage, &platform.defaults.storage);
+    if let Some(running) = running {
+        let made = |field: &str| running.value_text(&format!("{VOLUME}/{field}"));
+        let fixed = |path, wanted: &Option<String>, found: &str, same: bool| match wanted {
+            Some(wanted) if !same => Err(Refusal::Fixed {
+                path,
+                wanted: wanted.clone(),
+                found: found.to_owned(),
+                resource: VCLUSTER,
+                reason: "the volume of a running vcluster keeps its size and class",
+            }),
+            _ => Ok(()),
+        };
+        let (size, class) = (made("size").unwrap_or(DEFAULT_STORAGE), made("storageClass").unwrap_or_default());
+        let same_size = wanted.size.as_deref().is_none_or(|w| forms::storage(w) == forms::storage(size));
+        fixed("spec.storage.size", &wanted.size, size, same_size)?;
+        fixed("spec.storage.className", &wanted.class_name, class, wanted.class_name.as_deref() == Some(class))?;
+        return Ok((size.to_owned(), class.to_owned()));
+    }
+    let preset = fresh.size.as_ref().and_then(|name| platform.sizes.get(name)).and_then(|size| size.storage.as_ref());
+    let size = wanted.size.as_ref().or(preset).or(defaults.size.as_ref()).map_or(DEFAULT_STORAGE, String::as_str);
+    if let Some(max) = &platform.limits.max_storage {
+        if forms::storage(size).unwrap_or(f64::INFINITY) > forms::storage(max).unwrap_or(f64::INFINITY) {
+            let problem = format!("{size:?} is more than this platform gives; ask for at most {max}");
+            return Err(Refusal::field("spec.storage.size", problem));
+        }
+    }
+    let class = wanted.class_name.as_ref().or(defaults.class_name.as_ref());
+    Ok((size.to_owned(), class.cloned().unwrap_or_default()))
+}
+
+fn interval_of(xr: &Xr, platform: &Platform) -> Result<Duration, Refusal> {
+    let least = platform.limits.min_interval;
+    match xr.spec.backup.interval {
+        Some(wanted) if wanted < least => {
+            let (wanted, least) = (interval::print(wanted), interval::print(least));
+            let problem = format!("{wanted} is less than this platform gives; ask for at least {least}");
+            Err(Refusal::field("spec.backup.interval", problem))
+        }
+        Some(wanted) => Ok(wanted),
+        None => Ok(platform.defaults.backup.interval.unwrap_or(DEFAULT_INTERVAL).max(least)),
+    }
+}
+
+/// A default that changes must not decide over data that is already there.
+fn deletion_policy(xr: &Xr, platform: &Platform, running: Option<Release<'_>>) -> DeletionPolicy {
+    let ran = running.map(|r| match r.value_text(&format!("{VOLUME}/retentionPolicy")) {
+        Some("Delete") => DeletionPolicy::Delete,
+        _ => DeletionPolicy::Retain,
+    });
+    xr.spec.deletion_policy.or(ran).or(platform.defaults.deletion_policy).unwrap_or(DeletionPolicy::Retain)
+}
+
+/// Only an explicit `false` in the claim removes a registration that is there.
+fn rancher(xr: &Xr, platform: &Platform, observed: &Observed) -> Result<bool, Refusal> {
+    let registered = observed.release(RANCHER).is_some();
+    let offered = platform.rancher.mode == RancherMode::Chart;
+    match xr.spec.rancher.enabled {
+        Some(false) => Ok(false),
+        _ if registered && !offered => Err(Refusal::RancherGone),
+        _ if registered => Ok(true),
+        Some(true) if !offered => Err(Refusal::field(
+            "spec.rancher.enabled",
+            "true, but this platform has no Rancher (input.rancher.mode: none); remove the field",
+        )),
+        Some(true) => Ok(true),
+        None => Ok(offered && platform.defaults.rancher.enabled.unwrap_or(true)),
+    }
+}

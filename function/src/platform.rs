@@ -1,0 +1,450 @@
+//! The pipeline's input, `kind: Platform`: what the platform team decides for all its tenants. Pure.
+//!
+//! It never holds a secret: Secrets are named, and they are Secrets of the platform namespace.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+use vcluster_proto::{API_VERSION, interval, settings::Bootstrap};
+
+use crate::{
+    error::Refusal,
+    forms,
+    key::MAX_PREFIX,
+    read,
+    xr::{DeletionPolicy, Storage},
+};
+
+/// The kind the input bears.
+pub const KIND: &str = "Platform";
+
+/// Below this, one backup would not be over before the next begins on a slow store.
+const MIN_INTERVAL: Duration = Duration::from_secs(10);
+
+/// The Secret of the platform namespace that chart rancher-cluster reads.
+const TOKEN_SECRET: &str = "apitoken";
+
+/// What the platform team decides.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Platform {
+    #[serde(rename = "apiVersion")]
+    _api_version: String,
+    #[serde(rename = "kind")]
+    _kind: String,
+    #[serde(rename = "metadata", default)]
+    _metadata: serde::de::IgnoredAny,
+    /// Tells two platforms apart that share a store.
+    pub id: String,
+    /// The platform namespace: admin Secrets and Jobs live there.
+    pub namespace: String,
+    /// Stands before the key in the name of every host namespace.
+    pub host_namespace_prefix: String,
+    /// The three charts.
+    pub charts: Charts,
+    /// Images that are not the charts' own.
+    pub images: Images,
+    /// The object store.
+    pub store: Store,
+    /// Who can open backups.
+    #[serde(default)]
+    pub encryption: Encryption,
+    /// Signing keys to trust beside those the XR's status has pinned: for the day the whole host is lost.
+    #[serde(default)]
+    pub trust: Vec<String>,
+    /// The Rancher server.
+    #[serde(default)]
+    pub rancher: Rancher,
+    /// Presets by name.
+    #[serde(default)]
+    pub sizes: BTreeMap<String, Size>,
+    /// What tenants may not exceed.
+    #[serde(default)]
+    pub limits: Limits,
+    /// provider-helm's configuration.
+    #[serde(default)]
+    pub provider_config: ProviderConfig,
+    /// For every optional field of the XR.
+    #[serde(default)]
+    pub defaults: Defaults,
+}
+
+/// The three charts.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Charts {
+    /// The vcluster.
+    pub vcluster: VclusterChart,
+    /// Bucket, user and everything the sidecar reads.
+    pub s3_register: Chart,
+    /// The Rancher registration; needed with `rancher.mode: chart`.
+    pub rancher_cluster: Option<Chart>,
+}
+
+/// A chart in a repository.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Chart {
+    /// Its name.
+    pub name: String,
+    /// Its repository.
+    pub repository: String,
+    /// Its version.
+    pub version: String,
+    /// A Secret of the platform namespace with `username` and `password`.
+    pub pull_secret: Option<String>,
+}
+
+/// The vcluster chart, with the versions tenants may choose.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct VclusterChart {
+    /// Its name.
+    pub name: String,
+    /// Its repository.
+    pub repository: String,
+    /// The version of a new vcluster.
+    pub version: String,
+    /// Versions tenants may ask for, beside the default.
+    #[serde(default)]
+    pub allowed: Vec<String>,
+    /// Whether a new default moves running vclusters.
+    #[serde(default)]
+    pub upgrade: Upgrade,
+    /// A Secret of the platform namespace with `username` and `password`.
+    pub pull_secret: Option<String>,
+}
+
+/// Whether a new default moves running vclusters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub enum Upgrade {
+    /// With the owner's next edit that restarts the control plane anyway.
+    #[default]
+    OnEdit,
+    /// At once.
+    Always,
+}
+
+/// Images that are not the charts' own.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Images {
+    /// `vcluster-backup`.
+    pub sidecar: String,
+    /// A shell and `mc`; unset: the chart's own default.
+    pub registration: Option<String>,
+}
+
+/// The object store.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Store {
+    /// `http(s)://host[:port]`.
+    pub endpoint: String,
+    /// Its region.
+    pub region: Option<String>,
+    /// PEM certificates to trust.
+    pub ca: Option<String>,
+    /// Bucket in the path rather than in the host name.
+    #[serde(default = "yes")]
+    pub path_style: bool,
+    /// Who makes buckets and users.
+    #[serde(default)]
+    pub register: Register,
+    /// The Secret of the platform namespace with the store's admin.
+    pub admin_secret: String,
+    /// The key of the user in it.
+    #[serde(default = "root_user")]
+    pub admin_user_key: String,
+    /// The key of the password in it.
+    #[serde(default = "root_password")]
+    pub admin_password_key: String,
+    /// Stands before the key in the name of every bucket.
+    #[serde(default)]
+    pub bucket_prefix: String,
+    /// Whether a vcluster's own user may delete objects.
+    #[serde(default)]
+    pub allow_delete: bool,
+}
+
+/// Who makes buckets and users.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Register {
+    /// A Job with `mc`.
+    #[default]
+    Minio,
+    /// Somebody else; joins in a later version.
+    None,
+}
+
+/// Who can open backups.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Encryption {
+    /// age recipients of the platform, joined with each claim's.
+    pub recipients: Vec<String>,
+}
+
+/// The Rancher server.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Rancher {
+    /// Whether there is one, and who registers.
+    pub mode: RancherMode,
+    /// `http(s)://host[:port]`.
+    pub url: Option<String>,
+    /// The Secret of the platform namespace with the token: `apitoken`, the only name the chart knows.
+    pub token_secret: Option<String>,
+    /// Whether its certificate is left unchecked.
+    pub insecure: bool,
+}
+
+/// Who registers vclusters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RancherMode {
+    /// Nobody.
+    #[default]
+    None,
+    /// Chart rancher-cluster.
+    Chart,
+}
+
+/// A preset.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Size {
+    /// Requests of the control plane.
+    pub requests: BTreeMap<String, String>,
+    /// Limits of the control plane.
+    pub limits: BTreeMap<String, String>,
+    /// The size of its volume.
+    pub storage: Option<String>,
+}
+
+/// What tenants may not exceed.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Limits {
+    /// The shortest time between two backups.
+    #[serde(deserialize_with = "interval::deserialize")]
+    pub min_interval: Duration,
+    /// The largest volume.
+    pub max_storage: Option<String>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { min_interval: MIN_INTERVAL, max_storage: None }
+    }
+}
+
+/// provider-helm's configuration.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ProviderConfig {
+    /// Its name.
+    pub name: String,
+}
+
+impl Default for ProviderConfig {
+    fn default() -> Self {
+        Self { name: "default".to_owned() }
+    }
+}
+
+/// For every optional field of the XR.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Defaults {
+    /// A preset.
+    pub size: Option<String>,
+    /// The volume.
+    pub storage: Storage,
+    /// Backups.
+    pub backup: DefaultBackup,
+    /// What becomes of the data.
+    pub deletion_policy: Option<DeletionPolicy>,
+    /// What an empty disk does when the bucket holds an earlier life.
+    pub bootstrap: Option<Bootstrap>,
+    /// The registration.
+    pub rancher: DefaultRancher,
+}
+
+/// Backups, unless the tenant says otherwise.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct DefaultBackup {
+    /// Whether the sidecar is there.
+    pub enabled: Option<bool>,
+    /// Time between two backups.
+    #[serde(deserialize_with = "optional_interval")]
+    pub interval: Option<Duration>,
+}
+
+/// The registration, unless the tenant says otherwise.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct DefaultRancher {
+    /// Whether new vclusters are registered.
+    pub enabled: Option<bool>,
+}
+
+impl Platform {
+    /// Reads the pipeline's input.
+    ///
+    /// # Errors
+    /// No input, an input of another kind, a field that is unknown or unusable.
+    pub fn parse(input: Option<&Value>) -> Result<Self, Refusal> {
+        let hint = || format!("the Composition's step needs an input of apiVersion {API_VERSION} and kind {KIND}");
+        let input = input.ok_or_else(|| Refusal::field("input", format!("missing; {}", hint())))?;
+        for (field, want) in [("apiVersion", API_VERSION), ("kind", KIND)] {
+            let found = input.get(field).and_then(Value::as_str).unwrap_or_default();
+            if found != want {
+                return Err(Refusal::field(format!("input.{field}"), format!("{found:?}; {}", hint())));
+            }
+        }
+        let platform: Self = read::typed("input", input.clone())?;
+        platform.check()?;
+        Ok(platform)
+    }
+
+    /// A version tenants may ask for.
+    pub fn allows(&self, version: &str) -> bool {
+        let chart = &self.charts.vcluster;
+        chart.version == version || chart.allowed.iter().any(|allowed| allowed == version)
+    }
+
+    fn check(&self) -> Result<(), Refusal> {
+        if self.id.is_empty() || self.id.len() > 63 {
+            return Err(Refusal::field("input.id", format!("{} characters; write 1 to 63", self.id.len())));
+        }
+        read::check("input.namespace", Some(&self.namespace), forms::dns_label)?;
+        let prefix = |text: &str| forms::prefix(text, MAX_PREFIX);
+        read::check("input.hostNamespacePrefix", Some(&self.host_namespace_prefix), prefix)?;
+        read::check("input.store.bucketPrefix", Some(&self.store.bucket_prefix), prefix)?;
+        self.check_charts()?;
+        self.check_store()?;
+        self.check_rancher()?;
+        self.check_sizes()?;
+        for (index, key) in self.encryption.recipients.iter().enumerate() {
+            read::check(&format!("input.encryption.recipients[{index}]"), Some(key), forms::recipient)?;
+        }
+        for (index, key) in self.trust.iter().enumerate() {
+            read::check(&format!("input.trust[{index}]"), Some(key), forms::signing_key)?;
+        }
+        Ok(())
+    }
+
+    fn check_charts(&self) -> Result<(), Refusal> {
+        let vcluster = &self.charts.vcluster;
+        let known = |version: &str| forms::Version::known_vcluster(version).map(|_| ());
+        let version = |version: &str| forms::Version::parse(version).map(|_| ());
+        read::check("input.charts.vcluster.version", Some(&vcluster.version), known)?;
+        for (index, allowed) in vcluster.allowed.iter().enumerate() {
+            read::check(&format!("input.charts.vcluster.allowed[{index}]"), Some(allowed), known)?;
+        }
+        let charts = [
+            ("vcluster", Some((&vcluster.name, &vcluster.repository, &vcluster.pull_secret))),
+            ("s3Register", Some(parts(&self.charts.s3_register))),
+            ("rancherCluster", self.charts.rancher_cluster.as_ref().map(parts)),
+        ];
+        for (field, chart) in charts {
+            let Some((name, repository, pull_secret)) = chart else { continue };
+            read::check(&format!("input.charts.{field}.name"), Some(name), forms::dns_label)?;
+            read::check(&format!("input.charts.{field}.repository"), Some(repository), forms::repository)?;
+            read::check(&format!("input.charts.{field}.pullSecret"), pull_secret.as_deref(), forms::secret_name)?;
+        }
+        read::check("input.charts.s3Register.version", Some(&self.charts.s3_register.version), version)?;
+        let rancher = self.charts.rancher_cluster.as_ref().map(|chart| chart.version.as_str());
+        read::check("input.charts.rancherCluster.version", rancher, version)?;
+        read::check("input.images.sidecar", Some(&self.images.sidecar), forms::image)?;
+        read::check("input.images.registration", self.images.registration.as_deref(), forms::image)
+    }
+
+    fn check_store(&self) -> Result<(), Refusal> {
+        if self.store.register == Register::None {
+            return Err(Refusal::Later { path: "input.store.register".to_owned(), value: "\"none\"".to_owned() });
+        }
+        read::check("input.store.endpoint", Some(&self.store.endpoint), forms::http_url)?;
+        read::check("input.store.adminSecret", Some(&self.store.admin_secret), forms::secret_name)?;
+        read::check("input.store.adminUserKey", Some(&self.store.admin_user_key), forms::secret_key)?;
+        read::check("input.store.adminPasswordKey", Some(&self.store.admin_password_key), forms::secret_key)?;
+        read::check("input.store.ca", self.store.ca.as_deref(), forms::certificates)
+    }
+
+    fn check_rancher(&self) -> Result<(), Refusal> {
+        read::check("input.rancher.url", self.rancher.url.as_deref(), forms::http_url)?;
+        if self.rancher.token_secret.as_deref().is_some_and(|secret| secret != TOKEN_SECRET) {
+            let problem =
+                format!("chart rancher-cluster reads Secret {TOKEN_SECRET:?}, key APITOKEN; give it that name");
+            return Err(Refusal::field("input.rancher.tokenSecret", problem));
+        }
+        if self.rancher.mode == RancherMode::None {
+            return Ok(());
+        }
+        if self.rancher.url.is_none() {
+            return Err(Refusal::field("input.rancher.url", "missing; rancher.mode chart needs the server's URL"));
+        }
+        if self.charts.rancher_cluster.is_none() {
+            return Err(Refusal::field("input.charts.rancherCluster", "missing; rancher.mode chart installs it"));
+        }
+        Ok(())
+    }
+
+    fn check_sizes(&self) -> Result<(), Refusal> {
+        let quantity = |text: &str| forms::quantity(text).map(|_| ());
+        let storage = |text: &str| forms::storage(text).map(|_| ());
+        for (name, size) in &self.sizes {
+            for (kind, amounts) in [("requests", &size.requests), ("limits", &size.limits)] {
+                for (resource, amount) in amounts {
+                    read::check(&format!("input.sizes.{name}.{kind}.{resource}"), Some(amount), quantity)?;
+                }
+            }
+            read::check(&format!("input.sizes.{name}.storage"), size.storage.as_deref(), storage)?;
+        }
+        if let Some(size) = self.defaults.size.as_ref().filter(|size| !self.sizes.contains_key(*size)) {
+            return Err(Refusal::field("input.defaults.size", unknown_size(size, self)));
+        }
+        read::check("input.defaults.storage.size", self.defaults.storage.size.as_deref(), storage)?;
+        read::check("input.limits.maxStorage", self.limits.max_storage.as_deref(), storage)?;
+        if self.limits.min_interval.is_zero() {
+            return Err(Refusal::field(
+                "input.limits.minInterval",
+                "0s is no time at all; write it as 30s, 1m or 1h30m",
+            ));
+        }
+        read::check("input.providerConfig.name", Some(&self.provider_config.name), forms::secret_name)
+    }
+}
+
+/// A preset nobody defined.
+pub(crate) fn unknown_size(size: &str, platform: &Platform) -> String {
+    let known: Vec<&str> = platform.sizes.keys().map(String::as_str).collect();
+    match known.is_empty() {
+        true => format!("{size:?} is not a size: this platform defines none; remove the field"),
+        false => format!("{size:?} is not a size of this platform; use one of {}", known.join(", ")),
+    }
+}
+
+fn parts(chart: &Chart) -> (&String, &String, &Option<String>) {
+    (&chart.name, &chart.repository, &chart.pull_secret)
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn root_user() -> String {
+    "rootUser".to_owned()
+}
+
+fn root_password() -> String {
+    "rootPassword".to_owned()
+}
+
+fn optional_interval<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    interval::deserialize(deserializer).map(Some)
+}

@@ -1,0 +1,24 @@
+//! From JSON to types, with the field path in every error.
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::error::Refusal;
+
+/// Reads a typed value; `root` is what the path starts with.
+pub(crate) fn typed<T: DeserializeOwned>(root: &str, value: Value) -> Result<T, Refusal> {
+    serde_path_to_error::deserialize(value).map_err(|error| {
+        let path = match error.path().to_string() {
+            inner if inner == "." => root.to_owned(),
+            inner => format!("{root}.{inner}"),
+        };
+        let problem = error.into_inner().to_string();
+        let remedy = if problem.starts_with("unknown field") { "; remove it or mend its name" } else { "" };
+        Refusal::field(path, format!("{problem}{remedy}"))
+    })
+}
+
+/// Checks the form of a value that is there.
+pub(crate) fn check(path: &str, value: Option<&str>, form: impl Fn(&str) -> Result<(), String>) -> Result<(), Refusal> {
+    value.map_or(Ok(()), form).map_err(|problem| Refusal::field(path, problem))
+}

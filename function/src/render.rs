@@ -1,0 +1,209 @@
+//! From an order to everything that is desired. Pure: the same arguments give the same bytes.
+//!
+//! Decisions live here, the rooms below only write: [`vcluster`] what the control plane needs to know of its sidecar,
+//! [`s3`] everything else the sidecar reads, [`rancher`] the registration.
+
+pub mod rancher;
+pub mod s3;
+pub mod vcluster;
+
+use std::{collections::BTreeMap, time::Duration};
+
+use serde_json::{Map, Value, json};
+
+use crate::{
+    error::Refusal,
+    observed::{EXTERNAL_NAME, Observed, RANCHER, Release, S3, VCLUSTER},
+    order::{Build, Order},
+    platform::{Chart, Platform},
+    xr::Xr,
+};
+
+/// While something is awaited, Crossplane asks again this soon.
+const AWAITING: Duration = Duration::from_secs(10);
+/// While backups are on, the status must not grow old.
+const WATCHING: Duration = Duration::from_secs(60);
+
+/// Everything that is desired.
+#[derive(Clone, Debug)]
+pub struct Rendered {
+    /// Composed resources by their pipeline name.
+    pub resources: BTreeMap<&'static str, Composed>,
+    /// What goes below the XR's `status`.
+    pub status: Map<String, Value>,
+    /// The four conditions, always all of them.
+    pub conditions: [Condition; 4],
+    /// The kubeconfig for the claim's connection Secret.
+    pub kubeconfig: Option<Vec<u8>>,
+    /// When to be asked again.
+    pub ttl: Option<Duration>,
+}
+
+/// A composed resource.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Composed {
+    /// The object.
+    pub object: Value,
+    /// Whether what is observed of it is ready.
+    pub ready: bool,
+}
+
+/// A condition of XR and claim. Its words do not change while its status does not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Condition {
+    /// Its type.
+    pub kind: &'static str,
+    /// Unset: nobody can say.
+    pub status: Option<bool>,
+    /// For programs.
+    pub reason: &'static str,
+    /// For people.
+    pub message: String,
+}
+
+/// Renders an XR for a platform over what is there.
+///
+/// # Errors
+/// Whatever makes it impossible or dangerous: nothing may be applied then.
+pub fn render(xr: &Xr, platform: &Platform, observed: &Observed) -> Result<Rendered, Refusal> {
+    let order = Order::join(xr, platform, observed)?;
+    let running = observed.release(VCLUSTER);
+    let ready = |resource: &str| observed.release(resource).is_some_and(Release::ready);
+
+    let (build, vcluster) = vcluster_release(&order, platform, running);
+    let mut objects = BTreeMap::from([(VCLUSTER, vcluster)]);
+    // Desired again for ever: dropping it once would uninstall it.
+    if order.backup || observed.release(S3).is_some() {
+        objects.insert(S3, s3::release(xr, platform, &order)?);
+    }
+    let registers = order.rancher && (ready(VCLUSTER) || observed.release(RANCHER).is_some());
+    if registers {
+        objects.insert(RANCHER, rancher::release(platform, &order)?);
+    }
+
+    let resources: BTreeMap<_, _> =
+        objects.into_iter().map(|(name, object)| (name, Composed { object, ready: ready(name) })).collect();
+    let awaiting = order.rancher != registers || resources.values().any(|resource| !resource.ready);
+    Ok(Rendered {
+        conditions: conditions(&order, ready(RANCHER)),
+        status: status(xr, platform, &order, build),
+        kubeconfig: running.and_then(Release::kubeconfig).or(observed.kubeconfig.as_deref()).map(<[u8]>::to_vec),
+        ttl: if awaiting { Some(AWAITING) } else { order.backup.then_some(WATCHING) },
+        resources,
+    })
+}
+
+/// A default moves only when the control plane restarts anyway: when what is kept does not hold any more.
+fn vcluster_release<'o>(order: &'o Order, platform: &Platform, running: Option<Release<'_>>) -> (&'o Build, Value) {
+    let kept = vcluster::release(platform, order, &order.kept);
+    let holds = running.is_some_and(|r| holds(r.values(), &kept["spec"]["forProvider"]["values"]));
+    if holds && !order.moves {
+        return (&order.kept, kept);
+    }
+    (&order.fresh, vcluster::release(platform, order, &order.fresh))
+}
+
+/// Whether everything that is wanted is there; what others have added does not count.
+fn holds(there: &Value, wanted: &Value) -> bool {
+    match (there, wanted) {
+        (Value::Object(there), Value::Object(wanted)) => {
+            wanted.iter().all(|(name, value)| there.get(name).is_some_and(|there| holds(there, value)))
+        }
+        (Value::Array(there), Value::Array(wanted)) => {
+            there.len() == wanted.len() && there.iter().zip(wanted).all(|(there, wanted)| holds(there, wanted))
+        }
+        (Value::Number(there), Value::Number(wanted)) => there.as_f64() == wanted.as_f64(),
+        (there, wanted) => there == wanted,
+    }
+}
+
+/// What the three Releases share. Only fields that provider-helm 0.21 and 1.4 both know: others fail the apply.
+fn release(
+    resource: &str,
+    helm_name: &str,
+    namespace: &str,
+    order: &Order,
+    platform: &Platform,
+    chart: Value,
+) -> Value {
+    json!({
+        "apiVersion": "helm.crossplane.io/v1beta1",
+        "kind": "Release",
+        "metadata": {
+            "name": order.names.release(resource),
+            "annotations": { EXTERNAL_NAME: helm_name },
+        },
+        "spec": {
+            "providerConfigRef": { "name": platform.provider_config.name },
+            "forProvider": { "namespace": namespace, "chart": chart },
+        },
+    })
+}
+
+fn chart(chart: &Chart, order: &Order) -> Value {
+    chart_of(&chart.name, &chart.repository, &chart.version, chart.pull_secret.as_deref(), order)
+}
+
+fn chart_of(name: &str, repository: &str, version: &str, pull_secret: Option<&str>, order: &Order) -> Value {
+    let mut chart = json!({ "name": name, "repository": repository, "version": version });
+    if let Some(secret) = pull_secret {
+        chart["pullSecretRef"] = json!({ "name": secret, "namespace": order.names.platform_namespace });
+    }
+    chart
+}
+
+/// Facts known now, and what must never be forgotten.
+fn status(xr: &Xr, platform: &Platform, order: &Order, build: &Build) -> Map<String, Value> {
+    let names = &order.names;
+    let vcluster = json!({
+        "key": names.key.as_str(),
+        "namespace": names.host_namespace,
+        "release": names.key.as_str(),
+        "chartVersion": build.chart_version,
+        "kubeconfigSecret": names.kubeconfig(),
+        "endpoint": names.endpoint(),
+    });
+    let mut backup = xr.remembered.clone();
+    // Cores before 1.17 show no conditions of functions: the state is mirrored here.
+    backup.insert("state".to_owned(), json!(if order.backup { "Unknown" } else { "Disabled" }));
+    backup.insert("bucket".to_owned(), json!(names.bucket));
+    backup.insert("endpoint".to_owned(), json!(platform.store.endpoint));
+    Map::from_iter([("vcluster".to_owned(), vcluster), ("backup".to_owned(), Value::Object(backup))])
+}
+
+fn conditions(order: &Order, registered: bool) -> [Condition; 4] {
+    let unknown = |kind, reason, message| Condition { kind, status: None, reason, message };
+    let backup = |kind| match order.backup {
+        false => unknown(kind, "Disabled", "backup is disabled (spec.backup.enabled)".to_owned()),
+        true => {
+            let (config_map, namespace) = (order.names.status(), &order.names.host_namespace);
+            let message = format!("the sidecar reports in ConfigMap {config_map} of namespace {namespace}");
+            unknown(kind, "ReportNotRead", message)
+        }
+    };
+    let (status, reason, message) = match (order.rancher, registered) {
+        (false, _) => (None, "Disabled", "the vcluster is not to be registered (spec.rancher.enabled)"),
+        (true, true) => (Some(true), "Registered", "the registration's Release is ready"),
+        (true, false) => (Some(false), "Registering", "the registration follows once the vcluster was ready"),
+    };
+    [
+        backup("BackupReady"),
+        backup("Recoverable"),
+        unknown("RestoreSucceeded", "NotRequested", "no restore is asked for".to_owned()),
+        Condition { kind: "RancherRegistered", status, reason, message: message.to_owned() },
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_add_does_not_count_as_a_change() {
+        let there = json!({"a": {"b": 1.0, "added": true}, "list": [{"x": 1, "y": 2}]});
+        assert!(holds(&there, &json!({"a": {"b": 1}, "list": [{"x": 1}]})));
+        assert!(!holds(&there, &json!({"a": {"b": 2}})));
+        assert!(!holds(&there, &json!({"c": null})));
+        assert!(!holds(&there, &json!({"list": []})), "a list is taken as a whole");
+    }
+}

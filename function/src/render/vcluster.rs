@@ -1,0 +1,122 @@
+//! The vcluster Release: it knows *that* there is a sidecar, and nothing of what the sidecar is told.
+//!
+//! Any change of these values restarts the tenant's API server, so interval, recipients, endpoint and keys travel in
+//! `settings.yaml` instead. Values of the chart family from 0.33; earlier families join with `family.rs`.
+
+use serde_json::{Value, json};
+
+use super::chart_of;
+use crate::{
+    key::Names,
+    observed::{KUBECONFIG, SIZE_ANNOTATION, VCLUSTER},
+    order::{Build, Order},
+    platform::Platform,
+};
+
+const CONFIG_DIR: &str = "/etc/vcluster-backup";
+const DATA_DIR: &str = "/data";
+const SPOOL_DIR: &str = "/var/spool/vcluster-backup";
+
+/// The whole Release.
+pub(super) fn release(platform: &Platform, order: &Order, build: &Build) -> Value {
+    let (names, charts) = (&order.names, &platform.charts.vcluster);
+    let pull_secret = charts.pull_secret.as_deref();
+    let chart = chart_of(&charts.name, &charts.repository, &build.chart_version, pull_secret, order);
+    let mut object = super::release(VCLUSTER, names.key.as_str(), &names.host_namespace, order, platform, chart);
+    if let Some(size) = &build.size {
+        object["metadata"]["annotations"][SIZE_ANNOTATION] = json!(size);
+    }
+    let spec = &mut object["spec"];
+    spec["forProvider"]["values"] = values(order, build);
+    spec["managementPolicies"] = json!(["*"]);
+    spec["rollbackLimit"] = json!(3);
+    // Ready then means that the kubeconfig exists: provider-helm sets Available after it has read it.
+    spec["connectionDetails"] = json!([{
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "name": names.kubeconfig(),
+        "namespace": names.host_namespace,
+        "fieldPath": "data.config",
+        "toConnectionSecretKey": KUBECONFIG,
+        "skipPartOfReleaseCheck": true, // the vcluster wrote it, not Helm
+    }]);
+    // The platform namespace is there before the host namespace is.
+    spec["writeConnectionSecretToRef"] = json!({ "name": names.connection(), "namespace": names.platform_namespace });
+    object
+}
+
+fn values(order: &Order, build: &Build) -> Value {
+    let mut stateful_set = json!({ "persistence": { "volumeClaim": {
+        "enabled": true,
+        "size": order.storage_size,
+        "storageClass": order.storage_class,
+        "accessModes": ["ReadWriteOnce"],
+        "retentionPolicy": order.deletion_policy.as_str(),
+    } } });
+    if let Some(resources) = &build.resources {
+        stateful_set["resources"] = resources.clone();
+    }
+    if order.backup {
+        stateful_set["persistence"]["addVolumes"] = volumes(&order.names, &order.storage_size);
+        stateful_set["initContainers"] = json!([container("backup-restore", &["restore", "--init"], build)]);
+        stateful_set["sidecarContainers"] = json!([container("backup", &["run"], build)]);
+    }
+    json!({
+        "controlPlane": {
+            "distro": { "k8s": { "enabled": true } },
+            "backingStore": { "database": { "embedded": { "enabled": true } } },
+            "statefulSet": stateful_set,
+        },
+        "exportKubeConfig": { "server": order.names.endpoint() },
+        "policies": { "networkPolicy": { "enabled": false } },
+        "telemetry": { "enabled": false },
+    })
+}
+
+/// All optional: the control plane starts without them and the sidecar waits for them.
+fn volumes(names: &Names, storage_size: &str) -> Value {
+    json!([
+        { "name": "backup-settings", "configMap": { "name": names.settings(), "optional": true } },
+        { "name": "backup-s3", "secret": { "secretName": names.s3(), "optional": true } },
+        { "name": "backup-key", "secret": { "secretName": names.identity(), "optional": true } },
+        { "name": "backup-status", "configMap": { "name": names.status(), "optional": true } },
+        // Ciphertext on its way. No backup is larger than the volume it comes from, and a smaller limit would have the
+        // kubelet evict the API server.
+        { "name": "backup-spool", "emptyDir": { "sizeLimit": storage_size } },
+    ])
+}
+
+/// Sidecar and init container differ in what they are told to do. No environment: the configuration is files, which can
+/// change without a new pod.
+fn container(name: &str, command: &[&str], build: &Build) -> Value {
+    let folders = ["--config-dir", CONFIG_DIR, "--data-dir", DATA_DIR, "--spool-dir", SPOOL_DIR];
+    let args: Vec<&str> = command.iter().copied().chain(folders).collect();
+    let read_only = |volume: &str, folder: &str| json!({ "name": format!("backup-{volume}"), "mountPath": format!("{CONFIG_DIR}/{folder}"), "readOnly": true });
+    json!({
+        "name": name,
+        "image": build.sidecar_image,
+        "args": args,
+        "resources": {
+            "requests": { "cpu": "50m", "memory": "64Mi" },
+            // Its read transaction is the longest any writer waits: throttling it would stall the API server.
+            "limits": { "cpu": "1", "memory": "256Mi" },
+        },
+        // The syncer's user, who owns the database, and nothing beyond it.
+        "securityContext": {
+            "runAsUser": 0,
+            "runAsGroup": 0,
+            "allowPrivilegeEscalation": false,
+            "readOnlyRootFilesystem": true,
+            "capabilities": { "drop": ["ALL"] },
+            "seccompProfile": { "type": "RuntimeDefault" },
+        },
+        "volumeMounts": [
+            read_only("settings", "settings"),
+            read_only("s3", "s3"),
+            read_only("key", "key"),
+            read_only("status", "status"),
+            { "name": "backup-spool", "mountPath": SPOOL_DIR },
+            { "name": "data", "mountPath": DATA_DIR }, // the chart's own volume
+        ],
+    })
+}

@@ -1,0 +1,107 @@
+//! The only room that knows the SDK's types: decodes a request, encodes the answer.
+//!
+//! The RPC always succeeds. Whatever cannot be honoured is one fatal result over the desired state of earlier steps:
+//! Crossplane then applies nothing and deletes nothing.
+
+use function_sdk_rust::{
+    proto::v1::{self, Ready, RunFunctionRequest, RunFunctionResponse, Status, Target},
+    resource::{json_to_pb, json_to_struct, struct_to_json},
+    response,
+};
+use pbjson_types::{Struct, value::Kind};
+use serde_json::{Map, Value};
+
+use crate::{
+    error::Refusal,
+    observed::{KUBECONFIG, Observed, Resource},
+    platform::Platform,
+    render::{self, Condition, Rendered},
+    xr::Xr,
+};
+
+/// Answers one request. The same request gives the same answer.
+pub fn answer(request: &RunFunctionRequest) -> RunFunctionResponse {
+    let mut answer = response::to(request, response::DEFAULT_TTL);
+    match rendered(request) {
+        Ok(rendered) => encode(rendered, &mut answer),
+        Err(refusal) => {
+            tracing::debug!(%refusal, "refused");
+            response::fatal(&mut answer, refusal.to_string()).target = Some(Target::CompositeAndClaim as i32);
+        }
+    }
+    answer
+}
+
+fn rendered(request: &RunFunctionRequest) -> Result<Rendered, Refusal> {
+    let platform = Platform::parse(request.input.as_ref().map(struct_to_json).as_ref())?;
+    let xr = request.observed.as_ref().and_then(|observed| observed.composite.as_ref());
+    let xr = Xr::parse(&object(xr.and_then(|xr| xr.resource.as_ref())))?;
+    render::render(&xr, &platform, &observed(request))
+}
+
+fn observed(request: &RunFunctionRequest) -> Observed {
+    let mut view = Observed::default();
+    if let Some(observed) = &request.observed {
+        view.kubeconfig = observed.composite.as_ref().and_then(kubeconfig);
+        for (name, resource) in &observed.resources {
+            let resource = Resource { object: object(resource.resource.as_ref()), kubeconfig: kubeconfig(resource) };
+            view.resources.insert(name.clone(), resource);
+        }
+    }
+    if let Some(desired) = &request.desired {
+        view.desired = desired.resources.keys().cloned().collect();
+    }
+    view
+}
+
+fn object(object: Option<&Struct>) -> Value {
+    object.map_or(Value::Null, struct_to_json)
+}
+
+fn kubeconfig(resource: &v1::Resource) -> Option<Vec<u8>> {
+    resource.connection_details.get(KUBECONFIG).filter(|value| !value.is_empty()).map(|value| value.to_vec())
+}
+
+fn encode(rendered: Rendered, answer: &mut RunFunctionResponse) {
+    if let Some(meta) = &mut answer.meta {
+        let seconds = rendered.ttl.map(|ttl| ttl.as_secs().try_into().unwrap_or(i64::MAX));
+        meta.ttl = seconds.map(|seconds| pbjson_types::Duration { seconds, nanos: 0 });
+    }
+    let composite = response::desired_composite(answer);
+    add_status(composite.resource.get_or_insert_default(), &rendered.status);
+    if let Some(kubeconfig) = rendered.kubeconfig {
+        composite.connection_details.insert(KUBECONFIG.to_owned(), kubeconfig.into());
+    }
+    for (name, composed) in rendered.resources {
+        let desired = response::desired_composed(answer, name);
+        desired.resource = composed.object.as_object().map(json_to_struct);
+        desired.ready = if composed.ready { Ready::True } else { Ready::False } as i32;
+    }
+    answer.conditions.extend(rendered.conditions.into_iter().map(condition));
+}
+
+/// Beside what earlier steps put into the status, never over it.
+fn add_status(xr: &mut Struct, ours: &Map<String, Value>) {
+    let status = xr.fields.entry("status".to_owned()).or_default();
+    if !matches!(status.kind, Some(Kind::StructValue(_))) {
+        status.kind = Some(Kind::StructValue(Struct::default()));
+    }
+    if let Some(Kind::StructValue(status)) = &mut status.kind {
+        status.fields.extend(ours.iter().map(|(name, value)| (name.clone(), json_to_pb(value))));
+    }
+}
+
+fn condition(condition: Condition) -> v1::Condition {
+    let status = match condition.status {
+        Some(true) => Status::ConditionTrue,
+        Some(false) => Status::ConditionFalse,
+        None => Status::ConditionUnknown,
+    };
+    v1::Condition {
+        r#type: condition.kind.to_owned(),
+        status: status as i32,
+        reason: condition.reason.to_owned(),
+        message: Some(condition.message),
+        target: Some(Target::CompositeAndClaim as i32),
+    }
+}
