@@ -89,7 +89,7 @@ pub fn to_yaml(documents: &[Value]) -> Result<String, Error> {
     let mut text = String::new();
     for document in documents {
         text.push_str("---\n");
-        let yaml = serde_saphyr::to_string_with_options(document, options);
+        let yaml = serde_saphyr::to_string_with_options(document, options.clone());
         text.push_str(&yaml.map_err(|error| Error::Print(error.to_string()))?);
         if !text.ends_with('\n') {
             text.push('\n');
