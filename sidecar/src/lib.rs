@@ -1,1 +1,50 @@
-//! stub
+//! Consistent, encrypted, signed backups of a vcluster's SQLite database, and their restore.
+//!
+//! ```text
+//! backup    sqlite -> payload -> seal -> store (data) -> manifest -> store (manifest = commit)
+//!             |         tar      zstd+age   SHA-256        Ed25519
+//!           one read transaction; no checkpoint, ever
+//!
+//! restore   install <- payload <- seal <- store (data) <- catalog <- manifest <- store (list)
+//!             |        root of     age+zstd   size and       newest     signature
+//!           one rename  the pages             SHA-256        by chain   and trust
+//! ```
+//!
+//! The two lines mirror each other: what one writes, the other asserts. Pure rooms, which know neither clock nor disk
+//! nor network: [`pages`], [`manifest`], [`catalog`] but for its loading, [`init`]. The only room that opens the live
+//! database is [`sqlite`]; the only one that knows object stores is [`store`]; the only one that decides about retries
+//! is [`run`].
+
+pub mod backup;
+pub mod catalog;
+pub mod cli;
+pub mod config;
+pub mod error;
+pub mod init;
+pub mod install;
+pub mod keys;
+pub mod kine;
+pub mod manifest;
+pub mod pages;
+pub mod payload;
+pub mod program;
+pub mod report;
+pub mod restore;
+pub mod run;
+pub mod seal;
+pub mod signal;
+pub mod signing;
+pub mod sqlite;
+pub mod start;
+pub mod store;
+
+pub use error::Error;
+
+/// Runs what blocks (SQLite, files, encryption) beside the async threads.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|panic| {
+        Err(Error::Seal { action: "finish the work", source: std::io::Error::other(panic.to_string()) })
+    })
+}

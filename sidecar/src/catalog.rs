@@ -1,0 +1,306 @@
+//! What is in a store, and what of it can be restored. Pure but for [`Catalog::load`], which only lists and reads.
+//!
+//! "Newest" follows the manifests' own chain (`previous`, `supersedes`), never clocks or names: a head is a manifest
+//! that no other one follows. Two heads are two writers.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use futures::StreamExt;
+use jiff::Timestamp;
+
+use crate::{
+    error::Error,
+    manifest::{self, Signed},
+    signing::PublicKey,
+    store::{Fault, Store},
+};
+
+/// Every manifest lives below this folder.
+const ROOT: &str = "v1";
+
+/// Which backup is meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum At {
+    /// The newest.
+    Latest,
+    /// The newest that is not younger.
+    Time(Timestamp),
+    /// This one.
+    Id(String),
+}
+
+impl std::str::FromStr for At {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        if text == "latest" {
+            return Ok(Self::Latest);
+        }
+        if let Ok(time) = text.parse() {
+            return Ok(Self::Time(time));
+        }
+        match text.split_once('/') {
+            Some((generation, sequence)) if !generation.is_empty() && sequence.parse::<u64>().is_ok() => {
+                Ok(Self::Id(manifest::id(generation, sequence.parse().unwrap_or_default())))
+            }
+            _ => Err(Error::Usage(format!(
+                "{text:?} is no point in time: write latest, a time as 2026-11-22T08:00:00Z, or an id as `list` shows it"
+            ))),
+        }
+    }
+}
+
+impl std::fmt::Display for At {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Latest => f.write_str("at all"),
+            Self::Time(time) => write!(f, "as old as {time}"),
+            Self::Id(id) => f.write_str(id),
+        }
+    }
+}
+
+/// Whose backups may be restored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// Those signed by one of these.
+    Keys(BTreeSet<PublicKey>),
+    /// Anybody's whose signature is good; the signer is printed.
+    Any,
+}
+
+impl Trust {
+    /// Whether this signer's backups may be restored.
+    #[must_use]
+    pub fn covers(&self, signer: &PublicKey) -> bool {
+        match self {
+            Self::Keys(keys) => keys.contains(signer),
+            Self::Any => true,
+        }
+    }
+}
+
+/// The manifests of a store.
+#[derive(Clone, Debug, Default)]
+pub struct Catalog {
+    /// Those whose signature is good, by key.
+    pub entries: Vec<Signed>,
+    /// Those that cannot be read, and why.
+    pub rejected: Vec<String>,
+    store: String,
+}
+
+impl Catalog {
+    /// Lists a store and reads every manifest.
+    ///
+    /// # Errors
+    /// The store fails. A broken manifest is no error: it is named in `rejected`.
+    pub async fn load(store: &Store) -> Result<Self, Error> {
+        let keys = store.list(ROOT).await?.into_iter().filter(|key| key.ends_with(".json")).collect();
+        let mut entries = BTreeMap::new();
+        let mut rejected = BTreeSet::new();
+        let mut objects = std::pin::pin!(store.get_many(keys));
+        while let Some((key, bytes)) = objects.next().await {
+            let verified = match bytes {
+                // Pruned between listing and reading.
+                Err(Error::Store { fault: Fault::NotFound, .. }) => continue,
+                other => other.and_then(|bytes| manifest::verify(&bytes, &key)),
+            };
+            match verified {
+                Ok(signed) => drop(entries.insert(key, signed)),
+                Err(error @ Error::Damaged { .. }) => drop(rejected.insert(error.to_string())),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Self::new(entries.into_values().collect(), rejected.into_iter().collect(), store.url()))
+    }
+
+    /// A catalog of these manifests.
+    #[must_use]
+    pub fn new(entries: Vec<Signed>, rejected: Vec<String>, store: &str) -> Self {
+        Self { entries, rejected, store: store.to_owned() }
+    }
+
+    /// Only what `keep` says.
+    #[must_use]
+    pub fn filter(&self, keep: impl Fn(&Signed) -> bool) -> Self {
+        Self::new(self.entries.iter().filter(|e| keep(e)).cloned().collect(), self.rejected.clone(), &self.store)
+    }
+
+    /// Manifests no other one follows, by id.
+    #[must_use]
+    pub fn heads(&self) -> Vec<&Signed> {
+        let followed: BTreeSet<&str> = self
+            .entries
+            .iter()
+            .flat_map(|e| e.manifest.previous.iter().chain(&e.manifest.supersedes))
+            .map(String::as_str)
+            .collect();
+        self.entries.iter().filter(|e| !followed.contains(e.digest.as_str())).collect()
+    }
+
+    /// The highest kine revision of all backups: a restore must go beyond every revision a client may have seen.
+    #[must_use]
+    pub fn highest_revision(&self) -> i64 {
+        self.entries.iter().map(|e| e.manifest.revision).max().unwrap_or(0)
+    }
+
+    /// The backup that is meant, if it may be restored.
+    ///
+    /// # Errors
+    /// Nothing there at all, no such point, two writers, or nobody we trust.
+    pub fn select(&self, at: &At, trust: &Trust) -> Result<&Signed, Error> {
+        if self.entries.is_empty() {
+            return Err(Error::NoRepository { store: self.store.clone() });
+        }
+        if let At::Id(id) = at {
+            let found = self.entries.iter().find(|e| &e.manifest.id() == id).ok_or_else(|| self.no_such_point(at))?;
+            return if trust.covers(&found.signer) { Ok(found) } else { Err(untrusted(found)) };
+        }
+        // A planted manifest must neither be chosen nor stand in the way of ours.
+        let trusted = self.filter(|e| trust.covers(&e.signer));
+        let heads = trusted.heads();
+        let head = match heads[..] {
+            [head] => head,
+            [] => {
+                let newest =
+                    self.entries.iter().max_by_key(|e| e.manifest.time).ok_or_else(|| self.no_such_point(at))?;
+                return Err(untrusted(newest));
+            }
+            _ => {
+                let heads = heads.iter().map(|e| e.manifest.id()).collect::<Vec<_>>().join(", ");
+                return Err(Error::TwoWriters { store: self.store.clone(), heads });
+            }
+        };
+        let chosen = match at {
+            At::Time(time) => trusted.ancestry(head).into_iter().find(|e| e.manifest.time <= *time),
+            At::Latest | At::Id(_) => Some(head),
+        };
+        let digest = &chosen.ok_or_else(|| self.no_such_point(at))?.digest;
+        self.entries.iter().find(|e| &e.digest == digest).ok_or_else(|| self.no_such_point(at))
+    }
+
+    /// Whether the manifest with this digest is there.
+    #[must_use]
+    pub fn contains(&self, digest: &str) -> bool {
+        self.entries.iter().any(|e| e.digest == digest)
+    }
+
+    /// The oldest and the newest time.
+    #[must_use]
+    pub fn window(&self) -> Option<(Timestamp, Timestamp)> {
+        let times = || self.entries.iter().map(|e| e.manifest.time);
+        Some((times().min()?, times().max()?))
+    }
+
+    /// From the head backwards, nearest first.
+    fn ancestry<'a>(&'a self, head: &'a Signed) -> Vec<&'a Signed> {
+        let by_digest: BTreeMap<&str, &Signed> = self.entries.iter().map(|e| (e.digest.as_str(), e)).collect();
+        let mut seen = BTreeSet::from([head.digest.as_str()]);
+        let mut queue = VecDeque::from([head]);
+        let mut order = Vec::new();
+        while let Some(entry) = queue.pop_front() {
+            order.push(entry);
+            for digest in entry.manifest.previous.iter().chain(&entry.manifest.supersedes) {
+                if let Some(older) = by_digest.get(digest.as_str())
+                    && seen.insert(older.digest.as_str())
+                {
+                    queue.push_back(older);
+                }
+            }
+        }
+        order
+    }
+
+    fn no_such_point(&self, at: &At) -> Error {
+        let window = match self.window() {
+            Some((oldest, newest)) => format!("backups reach from {oldest} to {newest}"),
+            None => "there are none".into(),
+        };
+        Error::NoSuchPoint { at: at.to_string(), store: self.store.clone(), window }
+    }
+}
+
+fn untrusted(signed: &Signed) -> Error {
+    Error::Untrusted { point: signed.manifest.id(), signer: signed.signer.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        manifest::tests::{example, signer},
+        signing::Signer,
+    };
+
+    /// A chain of `count` backups in one generation, after `supersedes`.
+    fn chain(signer: &Signer, generation: &str, count: u64, supersedes: &[&Signed]) -> Vec<Signed> {
+        let mut entries: Vec<Signed> = Vec::new();
+        for sequence in 1..=count {
+            let mut manifest = example(generation, sequence);
+            manifest.previous = entries.last().map(|e| e.digest.clone());
+            manifest.supersedes = supersedes.iter().map(|e| e.digest.clone()).collect();
+            let bytes = manifest.sign(signer).expect("signed");
+            entries.push(manifest::verify(&bytes, &manifest.key()).expect("verifies"));
+        }
+        entries
+    }
+
+    fn only(signer: &Signer) -> Trust {
+        Trust::Keys(BTreeSet::from([signer.public()]))
+    }
+
+    #[test]
+    fn the_newest_is_the_end_of_the_chain_whatever_clocks_say() {
+        let (_dir, signer) = signer();
+        let mut entries = chain(&signer, "g", 3, &[]);
+        let restarted = chain(&signer, "a-name-that-sorts-first", 1, &[&entries[2]]);
+        entries.extend(restarted);
+        let catalog = Catalog::new(entries, vec![], "file:///x");
+        let newest = catalog.select(&At::Latest, &only(&signer)).expect("one head");
+        assert_eq!(newest.manifest.id(), "a-name-that-sorts-first/00000001");
+    }
+
+    #[test]
+    fn a_time_selects_the_newest_that_is_not_younger() {
+        let (_dir, signer) = signer();
+        let catalog = Catalog::new(chain(&signer, "g", 5, &[]), vec![], "file:///x");
+        let time = catalog.entries[2].manifest.time;
+        assert_eq!(catalog.select(&At::Time(time), &only(&signer)).expect("there").manifest.sequence, 3);
+        let error = catalog.select(&At::Time(Timestamp::UNIX_EPOCH), &only(&signer)).expect_err("too early");
+        assert!(matches!(error, Error::NoSuchPoint { .. }), "{error}");
+    }
+
+    #[test]
+    fn two_writers_are_named_and_an_id_gets_through() {
+        let (_dir, signer) = signer();
+        let mut entries = chain(&signer, "g", 2, &[]);
+        entries.extend(chain(&signer, "h", 1, &[]));
+        let catalog = Catalog::new(entries, vec![], "file:///x");
+        let error = catalog.select(&At::Latest, &only(&signer)).expect_err("two heads");
+        assert_eq!(error.exit_code(), 11);
+        assert!(error.to_string().contains("g/00000002, h/00000001"), "{error}");
+        assert!(catalog.select(&"g/1".parse().expect("an id"), &only(&signer)).is_ok());
+    }
+
+    #[test]
+    fn a_forged_head_is_passed_over_and_alone_it_is_refused() {
+        let ((_ours, signer), (_theirs, forger)) = (signer(), signer());
+        let mut entries = chain(&signer, "g", 2, &[]);
+        let forged = chain(&forger, "h", 1, &[&entries[1]]);
+        entries.extend(forged.clone());
+        let catalog = Catalog::new(entries, vec![], "file:///x");
+        assert_eq!(catalog.select(&At::Latest, &only(&signer)).expect("ours").manifest.id(), "g/00000002");
+        let alone = Catalog::new(forged, vec![], "file:///x");
+        assert!(matches!(alone.select(&At::Latest, &only(&signer)), Err(Error::Untrusted { .. })));
+        assert!(alone.select(&At::Latest, &Trust::Any).is_ok());
+    }
+
+    #[test]
+    fn points_are_written_in_three_ways() {
+        assert_eq!("latest".parse::<At>().expect("parses"), At::Latest);
+        assert!(matches!("2026-11-22T08:00:00Z".parse().expect("parses"), At::Time(_)));
+        assert_eq!("g/7".parse::<At>().expect("parses"), At::Id("g/00000007".into()));
+        assert!("yesterday".parse::<At>().is_err());
+    }
+}

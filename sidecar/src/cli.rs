@@ -1,0 +1,132 @@
+//! Flags and their environment twins. Secrets have no flag: a command line is read by everybody on the machine.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::{catalog::At, signing::PublicKey};
+
+/// Consistent, encrypted, signed backups of a vcluster's database, and their restore.
+///
+/// Everything is read from flags, then the environment, then --config-dir. Secrets come from files or the environment
+/// only: ACCESS_KEY and SECRET_KEY (or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY), ENC_KEY, AGE_IDENTITY; each also
+/// as NAME_FILE.
+#[derive(Debug, Parser)]
+#[command(name = "vcluster-backup", version, max_term_width = 110)]
+pub struct Cli {
+    /// What to do; without, `run`.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// Log as for debugging.
+    #[arg(long, global = true, env = "TRACE", value_parser = clap::builder::FalseyValueParser::new(), num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false")]
+    pub debug: bool,
+    /// Settings of `run`, which needs no name.
+    #[command(flatten)]
+    pub options: Options,
+}
+
+/// What the program can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Back up at once, then every interval, once more when told to stop; ends only on a signal.
+    Run,
+    /// Back up once.
+    Backup,
+    /// Show what is in the store.
+    List {
+        /// As JSON, one object a line.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Bring a backup back.
+    Restore(RestoreArgs),
+    /// Make an age key pair.
+    Keygen {
+        /// Write the identity here (0600) and print the recipient only.
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+}
+
+/// How to restore.
+#[derive(Debug, Args)]
+pub struct RestoreArgs {
+    /// As the pod's init container: restore an empty disk if there is something to restore, wait while that is in doubt.
+    #[arg(long, conflicts_with_all = ["at", "output", "force", "if_db_not_exists", "if_replica_exists", "json"])]
+    pub init: bool,
+    /// latest, a time (2026-11-22T08:00:00Z), or an id as `list` shows it.
+    #[arg(long, default_value = "latest", value_name = "POINT", visible_alias = "timestamp")]
+    pub at: At,
+    /// Write the database to this file instead of the data directory, as it was.
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Replace a database that is there; it is kept beside as state.db.before-<id>.
+    #[arg(long)]
+    pub force: bool,
+    /// Do nothing, successfully, if a database is there.
+    #[arg(long)]
+    pub if_db_not_exists: bool,
+    /// Do nothing, successfully, if there are no backups.
+    #[arg(long)]
+    pub if_replica_exists: bool,
+    /// Show what would be restored, change nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Print the outcome as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Settings that every command shares.
+#[derive(Clone, Debug, Default, Args)]
+#[group(skip)]
+pub struct Options {
+    /// Folder with settings/settings.yaml, s3/, key/ and status/, as the pod mounts them; read again when it changes.
+    #[arg(long, global = true, env = "VCLUSTER_BACKUP_CONFIG_DIR", value_name = "DIR")]
+    pub config_dir: Option<PathBuf>,
+    /// s3://bucket/prefix or file:///folder.
+    #[arg(long, global = true, env = "VCLUSTER_BACKUP_STORE", value_name = "URL")]
+    pub store: Option<String>,
+    /// S3 endpoint, as http(s)://host:port; a bare host is https unless INSECURE is set.
+    #[arg(long, global = true, env = "ENDPOINT", value_name = "URL")]
+    pub endpoint: Option<String>,
+    /// S3 region.
+    #[arg(long, global = true, env = "REGION")]
+    pub region: Option<String>,
+    /// Bucket in the host name instead of the path.
+    #[arg(long, global = true)]
+    pub virtual_host_style: bool,
+    /// PEM certificates to trust beside the system's.
+    #[arg(long, global = true, env = "VCLUSTER_BACKUP_CA_FILE", value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
+    /// Whom to seal for; may be given several times.
+    #[arg(long = "recipient", global = true, env = "AGE_RECIPIENTS", value_delimiter = ',', value_name = "AGE1...")]
+    pub recipients: Vec<String>,
+    /// Recipients, one a line.
+    #[arg(long, global = true, env = "AGE_RECIPIENTS_FILE", value_name = "FILE")]
+    pub recipients_file: Option<PathBuf>,
+    /// age identity that opens backups.
+    #[arg(long, global = true, env = "AGE_IDENTITY_FILE", value_name = "FILE")]
+    pub identity: Option<PathBuf>,
+    /// Time between two backups, as 30s, 1m, 2h; a bare number is minutes.
+    #[arg(long, global = true, env = "BACKUP_INTERVAL")]
+    pub interval: Option<String>,
+    /// The vcluster's data directory; default that of BACKUP_FILE, or /data.
+    #[arg(long, global = true, env = "VCLUSTER_BACKUP_DATA_DIR", value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Folder for the sealed copy on its way; never a folder of the data volume.
+    #[arg(long, global = true, env = "VCLUSTER_BACKUP_SPOOL_DIR", value_name = "DIR")]
+    pub spool_dir: Option<PathBuf>,
+    /// The status document; default status/status.yaml in the config folder.
+    #[arg(long, global = true, env = "VCLUSTER_BACKUP_STATUS_FILE", value_name = "FILE")]
+    pub status_file: Option<PathBuf>,
+    /// Public signing key (ed25519:...) whose backups may be restored; may be given several times.
+    #[arg(long = "trust-key", global = true, value_name = "KEY")]
+    pub trust_keys: Vec<PublicKey>,
+    /// Restore whatever carries a good signature; its signer is printed.
+    #[arg(long, global = true)]
+    pub trust_any: bool,
+    /// The vcluster's name in manifests and status.
+    #[arg(long, global = true, env = "CLUSTERNAME", value_name = "NAME")]
+    pub cluster: Option<String>,
+}

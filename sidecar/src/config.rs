@@ -1,0 +1,306 @@
+//! Flags, then the environment, then the config folder, made into one [`Config`]. The folder is the one the pod mounts;
+//! every file of it is read anew each time, since kubelet swaps them under us.
+
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use secrecy::SecretString;
+use vcluster_proto::{
+    interval,
+    settings::{self, Bootstrap, Settings},
+};
+
+use crate::{
+    backup::{Cluster, Place},
+    catalog::Trust,
+    cli::Options,
+    error::Error,
+    keys::{Identities, Recipients},
+    manifest::Layout,
+    report::Report,
+    signing::{PublicKey, Signer},
+    store,
+};
+
+/// The shortest interval that makes sense: a backup may take its time limit.
+const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Everything the commands need to know. `Debug` shows no secret.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Whose database.
+    pub cluster: Cluster,
+    /// The store, if one is named.
+    pub store: Option<store::Config>,
+    /// The Job that registers bucket and user.
+    pub registration: Option<String>,
+    /// Whom to seal for, if anybody is named.
+    pub recipients: Option<Recipients>,
+    /// What opens backups.
+    pub identities: Identities,
+    /// Time between two backups.
+    pub interval: Duration,
+    /// What an empty disk does with an earlier life.
+    pub bootstrap: Option<Bootstrap>,
+    /// This XR has had a backup before.
+    pub lived: bool,
+    /// Keys from settings and flags.
+    pub trusted: Vec<PublicKey>,
+    /// Whether settings.yaml is there, or is not needed.
+    pub has_settings: bool,
+}
+
+/// Reads one environment variable; a parameter, so that tests need not change the process.
+pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// The process's own environment; empty counts as unset.
+#[must_use]
+pub fn process_environment(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+impl Config {
+    /// Reads everything.
+    ///
+    /// # Errors
+    /// A value that cannot be used, named with its flag, variable or file; never its content if that is secret.
+    pub fn load(options: &Options, environment: Environment<'_>) -> Result<Self, Error> {
+        let folder = Folder(options.config_dir.as_deref());
+        let found = folder.settings()?;
+        let has_settings = found.is_some() || options.config_dir.is_none();
+        let settings = found.unwrap_or_default();
+        let mut trusted = options.trust_keys.clone();
+        for key in &settings.trusted_keys {
+            trusted.push(key.parse()?);
+        }
+        let interval = match &options.interval {
+            Some(text) => parse_interval(text)?,
+            None => settings.backup.interval,
+        };
+        Ok(Self {
+            cluster: Cluster {
+                key: options.cluster.clone().unwrap_or_else(|| settings.cluster.key.clone()),
+                uid: settings.cluster.uid.clone(),
+            },
+            store: store_config(options, &settings, &folder, environment)?,
+            registration: settings.store.registration.clone(),
+            recipients: recipients(options, &settings, &folder, environment)?,
+            identities: identities(options, &folder, environment)?,
+            interval: interval.max(SHORTEST_INTERVAL),
+            bootstrap: settings.bootstrap,
+            lived: settings.lived,
+            trusted,
+            has_settings,
+        })
+    }
+
+    /// The store, opened.
+    ///
+    /// # Errors
+    /// None is named, or it cannot be used.
+    pub fn open_store(&self) -> Result<store::Store, Error> {
+        let missing = || Error::Usage("there is no store: name one by --store, or store.url in settings.yaml".into());
+        store::Store::open(self.store.as_ref().ok_or_else(missing)?)
+    }
+
+    /// Whom to trust: settings and flags, the status document, and the data directory's own key.
+    ///
+    /// # Errors
+    /// The data directory's key cannot be read.
+    pub fn trust(&self, options: &Options, data_dir: &Path, report: &Report) -> Result<Trust, Error> {
+        if options.trust_any {
+            return Ok(Trust::Any);
+        }
+        let mut keys: BTreeSet<_> = self.trusted.iter().copied().collect();
+        keys.extend(Signer::load(data_dir)?.map(|signer| signer.public()));
+        if let Some(status) = report.read() {
+            keys.extend(status.trusted_keys.iter().filter_map(|key| key.parse::<PublicKey>().ok()));
+        }
+        Ok(Trust::Keys(keys))
+    }
+}
+
+/// Where data and spool are.
+///
+/// # Errors
+/// `BACKUP_FILE` is no path a vcluster keeps its database under.
+pub fn place(options: &Options, environment: Environment<'_>) -> Result<Place, Error> {
+    const DEFAULT_DATA_DIR: &str = "/data";
+    let data_dir = match (&options.data_dir, environment("BACKUP_FILE")) {
+        (Some(dir), _) => dir.clone(),
+        (None, Some(file)) => data_dir_of(Path::new(&file))?,
+        (None, None) => DEFAULT_DATA_DIR.into(),
+    };
+    Ok(Place { data_dir, spool_dir: options.spool_dir.clone().unwrap_or_else(std::env::temp_dir) })
+}
+
+/// The Go program names the file; we probe for it, so that a vcluster may migrate from k3s to k8s.
+fn data_dir_of(file: &Path) -> Result<PathBuf, Error> {
+    [Layout::K3s, Layout::K8s]
+        .into_iter()
+        .find(|layout| file.ends_with(layout.database()))
+        .and_then(|layout| file.ancestors().nth(Path::new(layout.database()).components().count()))
+        .map(Path::to_owned)
+        .ok_or_else(|| {
+            Error::Usage(format!("cannot use BACKUP_FILE {file:?}: it must end in state.db; or give --data-dir"))
+        })
+}
+
+/// Changes when a file of the config folder does; cheap enough to ask every second.
+#[must_use]
+pub fn fingerprint(options: &Options) -> u64 {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    let mut hasher = DefaultHasher::new();
+    for below in ["settings/settings.yaml", "s3/s3accesskey", "s3/s3secretkey", "key/identity", "key/passphrase"] {
+        let bytes = options.config_dir.as_ref().and_then(|dir| std::fs::read(dir.join(below)).ok());
+        bytes.hash(&mut hasher);
+    }
+    hasher.finish()
+}
+
+/// Where the status document is.
+#[must_use]
+pub fn report(options: &Options) -> Report {
+    let in_folder = |dir: &PathBuf| dir.join("status").join(vcluster_proto::status::FILE_NAME);
+    Report::new(options.status_file.clone().or_else(|| options.config_dir.as_ref().map(in_folder)))
+}
+
+/// Minutes when it is a bare number, as the Go program reads it.
+fn parse_interval(text: &str) -> Result<Duration, Error> {
+    match text.trim().parse::<u64>() {
+        Ok(minutes) => Ok(Duration::from_secs(minutes.saturating_mul(60))),
+        Err(_) => interval::parse(text).map_err(|why| Error::Usage(format!("cannot use the interval: {why}"))),
+    }
+}
+
+fn store_config(
+    options: &Options,
+    settings: &Settings,
+    folder: &Folder<'_>,
+    environment: Environment<'_>,
+) -> Result<Option<store::Config>, Error> {
+    let bucket = || environment("BUCKET_NAME").map(|bucket| format!("s3://{bucket}"));
+    let from_settings = || Some(settings.store.url.clone()).filter(|url| !url.is_empty());
+    let Some(url) = options.store.clone().or_else(bucket).or_else(from_settings) else { return Ok(None) };
+    let ca = match &options.ca_file {
+        Some(path) => Some(read(path)?),
+        None => settings.store.ca.clone(),
+    };
+    let insecure = environment("INSECURE").is_some_and(|value| !matches!(value.as_str(), "0" | "false"));
+    let endpoint = options.endpoint.as_deref().or(settings.store.endpoint.as_deref()).map(|endpoint| match endpoint {
+        url if url.contains("://") => url.to_owned(),
+        host if insecure => format!("http://{host}"),
+        host => format!("https://{host}"),
+    });
+    let access_key = secret(&["ACCESS_KEY", "AWS_ACCESS_KEY_ID"], &folder.path("s3/s3accesskey"), environment)?;
+    let secret_key = secret(&["SECRET_KEY", "AWS_SECRET_ACCESS_KEY"], &folder.path("s3/s3secretkey"), environment)?;
+    // A session token belongs to the cloud's own way, which the store's library reads by itself.
+    let credentials = if environment("AWS_SESSION_TOKEN").is_some() { None } else { access_key.zip(secret_key) };
+    Ok(Some(store::Config {
+        url,
+        endpoint,
+        region: options.region.clone().or_else(|| environment("AWS_REGION")).or_else(|| settings.store.region.clone()),
+        path_style: if options.virtual_host_style { Some(false) } else { settings.store.path_style },
+        ca,
+        credentials: credentials.map(|(user, key)| (user, SecretString::from(key))),
+    }))
+}
+
+fn recipients(
+    options: &Options,
+    settings: &Settings,
+    folder: &Folder<'_>,
+    environment: Environment<'_>,
+) -> Result<Option<Recipients>, Error> {
+    // A Secret or ConfigMap that ends in a line feed is no second, empty recipient.
+    let mut list: Vec<String> =
+        options.recipients.iter().map(|r| r.trim().to_owned()).filter(|r| !r.is_empty()).collect();
+    if let Some(path) = &options.recipients_file {
+        let text = read(path)?;
+        list.extend(text.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#')).map(str::to_owned));
+    }
+    let passphrase = secret(&["ENC_KEY"], &folder.path("key/passphrase"), environment)?;
+    if list.is_empty() && passphrase.is_none() {
+        list.clone_from(&settings.backup.recipients);
+    }
+    match (list.is_empty(), passphrase) {
+        (false, Some(_)) => {
+            Err(Error::Usage("cannot seal for recipients and by a passphrase at once: keep one of both".into()))
+        }
+        (false, None) => Recipients::parse(&list).map(Some),
+        (true, Some(passphrase)) => Ok(Some(Recipients::Passphrase(passphrase.into()))),
+        (true, None) => Ok(None),
+    }
+}
+
+fn identities(options: &Options, folder: &Folder<'_>, environment: Environment<'_>) -> Result<Identities, Error> {
+    let mut identities = Identities::default();
+    if let Some(path) = &options.identity {
+        identities.add_file(&read(path)?, &path.display().to_string())?;
+    }
+    if let Some(text) = environment("AGE_IDENTITY") {
+        identities.add_file(&text, "AGE_IDENTITY")?;
+    }
+    if let Some(path) = folder.path("key/identity")
+        && let Some(text) = read_if_there(&path)?
+    {
+        identities.add_file(&text, "key/identity in the config folder")?;
+    }
+    if let Some(passphrase) = secret(&["ENC_KEY"], &folder.path("key/passphrase"), environment)? {
+        identities.add_passphrase(passphrase.into());
+    }
+    Ok(identities)
+}
+
+/// A secret from the environment, from the file its `_FILE` twin names, or from the config folder.
+fn secret(names: &[&str], file: &Option<PathBuf>, environment: Environment<'_>) -> Result<Option<String>, Error> {
+    for name in names {
+        if let Some(value) = environment(name) {
+            return Ok(Some(value));
+        }
+        if let Some(path) = environment(&format!("{name}_FILE")) {
+            return Ok(Some(read(Path::new(&path))?.trim_end_matches(['\r', '\n']).to_owned()));
+        }
+    }
+    let Some(path) = file else { return Ok(None) };
+    Ok(read_if_there(path)?.map(|text| text.trim_end_matches(['\r', '\n']).to_owned()).filter(|text| !text.is_empty()))
+}
+
+/// The config folder, if there is one.
+struct Folder<'a>(Option<&'a Path>);
+
+impl Folder<'_> {
+    fn path(&self, below: &str) -> Option<PathBuf> {
+        self.0.map(|folder| folder.join(below))
+    }
+
+    fn settings(&self) -> Result<Option<Settings>, Error> {
+        let Some(path) = self.path("settings").map(|p| p.join(settings::FILE_NAME)) else { return Ok(None) };
+        let Some(text) = read_if_there(&path)? else { return Ok(None) };
+        Settings::from_yaml(&text).map(Some).map_err(|e| Error::Usage(format!("{}: {e}", path.display())))
+    }
+}
+
+fn read(path: &Path) -> Result<String, Error> {
+    std::fs::read_to_string(path).map_err(Error::file("read", path))
+}
+
+fn read_if_there(path: &Path) -> Result<Option<String>, Error> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(Error::file("read", path)(e)),
+    }
+}
+
+/// Until a file of the config folder changes, or `most` has passed.
+pub async fn changed(options: &Options, since: u64, most: Duration) {
+    const LOOK_EVERY: Duration = Duration::from_secs(1);
+    let until = tokio::time::Instant::now() + most;
+    while fingerprint(options) == since && tokio::time::Instant::now() < until {
+        tokio::time::sleep_until(until.min(tokio::time::Instant::now() + LOOK_EVERY)).await;
+    }
+}

@@ -1,0 +1,186 @@
+//! What a full backup holds: a tar archive, PKI and token files first, then the database. [`write_full`] and
+//! [`read_full`] mirror each other. Paths are those below the data directory, so that
+//! `age -d | zstd -d | tar -x` in an empty folder is a working restore with stock tools.
+
+use std::{
+    fs::File,
+    io::{Read, Write},
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    path::{Component, Path, PathBuf},
+};
+
+use ring::digest::{Context, SHA256};
+
+use crate::{
+    error::Error,
+    manifest::{Layout, Manifest},
+    pages,
+};
+
+/// A certificate or key is a few KiB; an archive that claims more is not ours.
+const PKI_FILE_BYTES: u64 = 1 << 20;
+const PKI_FILES: usize = 1_000;
+
+/// A file of PKI or token, small enough to hold.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PkiFile {
+    /// Below the data directory.
+    pub path: PathBuf,
+    /// Permission bits.
+    pub mode: u32,
+    /// Content; secret.
+    pub bytes: Vec<u8>,
+}
+
+/// Reads PKI and token of a layout, sorted by path; what is not there is left out.
+///
+/// # Errors
+/// A file that is there cannot be read.
+pub fn read_pki(data_dir: &Path, layout: Layout) -> Result<Vec<PkiFile>, Error> {
+    let mut files = Vec::new();
+    for entry in layout.pki() {
+        collect(data_dir, Path::new(entry), &mut files)?;
+    }
+    files.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(files)
+}
+
+/// Something that changes when PKI or token do.
+#[must_use]
+pub fn fingerprint(files: &[PkiFile]) -> Vec<u8> {
+    let mut context = Context::new(&SHA256);
+    for file in files {
+        context.update(file.path.as_os_str().as_encoded_bytes());
+        context.update(&(file.bytes.len() as u64).to_le_bytes());
+        context.update(&file.bytes);
+    }
+    context.finish().as_ref().to_vec()
+}
+
+/// Writes the archive; `database` gives exactly `size` bytes.
+///
+/// # Errors
+/// The writer or reader fails.
+pub fn write_full(
+    writer: impl Write,
+    files: &[PkiFile],
+    layout: Layout,
+    database: &mut dyn Read,
+    size: u64,
+    modified_seconds: u64,
+) -> std::io::Result<()> {
+    let mut archive = tar::Builder::new(writer);
+    for file in files {
+        let mut header = header(file.bytes.len() as u64, file.mode, modified_seconds);
+        archive.append_data(&mut header, &file.path, &file.bytes[..])?;
+    }
+    archive.append_data(&mut header(size, 0o600, modified_seconds), layout.database(), database)?;
+    archive.finish()
+}
+
+fn header(size: u64, mode: u32, modified_seconds: u64) -> tar::Header {
+    let mut header = tar::Header::new_gnu();
+    header.set_size(size);
+    header.set_mode(mode);
+    header.set_mtime(modified_seconds);
+    header
+}
+
+/// Reads the archive back: the database goes to `work`, PKI and token are returned. Nothing is written anywhere else.
+///
+/// # Errors
+/// [`Error::Damaged`] when names, sizes or the root of the pages are not those the manifest names.
+pub fn read_full(reader: impl Read, manifest: &Manifest, work: &mut File) -> Result<Vec<PkiFile>, Error> {
+    let damaged = |why: &str| Error::Damaged { object: format!("backup {}", manifest.id()), why: why.to_owned() };
+    let cut = |_| damaged("it ends too early or is bent");
+    let mut archive = tar::Archive::new(reader);
+    let mut files = Vec::new();
+    let mut root = None;
+    for entry in archive.entries().map_err(cut)? {
+        let mut entry = entry.map_err(cut)?;
+        let path = entry.path().map_err(cut)?.into_owned();
+        if root.is_some() || !entry.header().entry_type().is_file() {
+            return Err(damaged("it holds something after the database, or something that is no file"));
+        }
+        if path == Path::new(manifest.layout.database()) {
+            root = Some(copy_database(&mut entry, manifest, work)?);
+        } else if is_pki(&path, manifest.layout) && entry.size() <= PKI_FILE_BYTES && files.len() < PKI_FILES {
+            let mode = entry.header().mode().map_err(cut)? & 0o777;
+            let mut bytes = Vec::new();
+            entry.read_to_end(&mut bytes).map_err(cut)?;
+            files.push(PkiFile { path, mode, bytes });
+        } else {
+            return Err(damaged("it holds a file that does not belong there"));
+        }
+    }
+    if root.as_deref() != Some(&manifest.root) {
+        return Err(damaged("its pages are not those the manifest names"));
+    }
+    Ok(files)
+}
+
+/// Copies page by page, so that the root is that of what was written.
+fn copy_database(entry: &mut impl Read, manifest: &Manifest, work: &mut File) -> Result<String, Error> {
+    let damaged = |why: &str| Error::Damaged { object: format!("backup {}", manifest.id()), why: why.to_owned() };
+    let page_size = manifest.page_size;
+    if !page_size.is_power_of_two() || !(512..=65_536).contains(&page_size) {
+        return Err(damaged("its page size is none of SQLite's"));
+    }
+    let mut page = vec![0; page_size as usize];
+    let mut root = pages::Root::new(page_size, manifest.page_count);
+    let mut writer = std::io::BufWriter::with_capacity(1 << 18, work);
+    for _ in 0..manifest.page_count {
+        entry.read_exact(&mut page).map_err(|_| damaged("it ends too early or is bent"))?;
+        root.push(&page);
+        writer.write_all(&page).map_err(|source| Error::Seal { action: "write the restored database", source })?;
+    }
+    writer.flush().map_err(|source| Error::Seal { action: "write the restored database", source })?;
+    if entry.read(&mut [0]).map_err(|_| damaged("it is bent"))? != 0 {
+        return Err(damaged("its database is larger than the manifest says"));
+    }
+    root.finish().ok_or_else(|| damaged("pages are missing"))
+}
+
+/// Writes PKI and token files that are absent; those that are there stay.
+///
+/// # Errors
+/// The data directory cannot be written.
+pub fn write_pki(data_dir: &Path, files: &[PkiFile]) -> Result<usize, Error> {
+    let mut written = 0;
+    for file in files {
+        let path = data_dir.join(&file.path);
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).map_err(Error::file("make the folder", folder))?;
+        }
+        let opened = std::fs::OpenOptions::new().write(true).create_new(true).mode(file.mode).open(&path);
+        match opened.and_then(|mut target| target.write_all(&file.bytes).and_then(|()| target.sync_all())) {
+            Ok(()) => written += 1,
+            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(e) => return Err(Error::file("write", &path)(e)),
+        }
+    }
+    Ok(written)
+}
+
+fn is_pki(path: &Path, layout: Layout) -> bool {
+    path.components().all(|c| matches!(c, Component::Normal(_))) && layout.pki().iter().any(|pki| path.starts_with(pki))
+}
+
+fn collect(data_dir: &Path, below: &Path, files: &mut Vec<PkiFile>) -> Result<(), Error> {
+    let path = data_dir.join(below);
+    let metadata = match path.symlink_metadata() {
+        Ok(metadata) => metadata,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(Error::file("look at", &path)(e)),
+    };
+    if metadata.is_dir() {
+        for entry in std::fs::read_dir(&path).map_err(Error::file("list", &path))? {
+            let entry = entry.map_err(Error::file("list", &path))?;
+            collect(data_dir, &below.join(entry.file_name()), files)?;
+        }
+    } else if metadata.is_file() && metadata.len() <= PKI_FILE_BYTES && files.len() < PKI_FILES {
+        let bytes = std::fs::read(&path).map_err(Error::file("read", &path))?;
+        files.push(PkiFile { path: below.to_owned(), mode: metadata.mode() & 0o777, bytes });
+    }
+    Ok(())
+}

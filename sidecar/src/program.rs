@@ -1,0 +1,262 @@
+//! From a command line to an exit code: the commands that run once, and the way into those that stay.
+
+use std::{ffi::OsString, io::Write, process::ExitCode};
+
+use clap::Parser;
+use jiff::Timestamp;
+use serde_json::json;
+
+use crate::{
+    backup::{self, Lineage},
+    catalog::{At, Catalog, Trust},
+    cli::{Cli, Command, Options, RestoreArgs},
+    config::{self, Config},
+    error::Error,
+    keys,
+    manifest::{Layout, Signed},
+    restore::{self, Outcome},
+    run, signal,
+    signing::Signer,
+    sqlite::{self, Live},
+    start,
+};
+
+const OK: u8 = 0;
+/// Something could be read, something could not.
+const PARTIAL: u8 = 3;
+
+/// Runs the program with this command line, the first being its own name.
+#[must_use]
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are no errors, usage is exit code 2; clap knows.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    log_to_stderr(cli.debug);
+    // One crypto library for the whole program; a second call finds it installed, which is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&Error::Usage(format!("cannot start: {error}"))),
+    };
+    let outcome = runtime.block_on(dispatch(cli));
+    // A copy still under way in a blocking thread must not hold up the way out.
+    runtime.shutdown_background();
+    match outcome {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => fail(&error),
+    }
+}
+
+fn fail(error: &Error) -> ExitCode {
+    let _ = writeln!(std::io::stderr(), "vcluster-backup: {}", error.chain());
+    ExitCode::from(error.exit_code())
+}
+
+async fn dispatch(cli: Cli) -> Result<u8, Error> {
+    let options = cli.options;
+    match cli.command.unwrap_or(Command::Run) {
+        Command::Run => run::run(options).await.map(|()| OK),
+        Command::Keygen { output } => print(&keys::keygen(output.as_deref())?),
+        Command::Restore(args) if args.init => start::init(&options).await.map(|()| OK),
+        command => {
+            let mut stop = signal::Stop::listen()?;
+            tokio::select! {
+                outcome = once(command, &options) => outcome,
+                () = stop.wait() => Err(Error::Interrupted),
+            }
+        }
+    }
+}
+
+async fn once(command: Command, options: &Options) -> Result<u8, Error> {
+    match command {
+        Command::Backup => back_up(options).await,
+        Command::List { json } => list(options, json).await,
+        Command::Restore(args) => restore(options, &args).await,
+        Command::Run | Command::Keygen { .. } => Ok(OK),
+    }
+}
+
+async fn back_up(options: &Options) -> Result<u8, Error> {
+    let config = Config::load(options, &config::process_environment)?;
+    let place = config::place(options, &config::process_environment)?;
+    let recipients = config.recipients.clone().ok_or(Error::NoKey)?;
+    let (path, layout) = sqlite::find(&place.data_dir).ok_or_else(|| no_database(&place.data_dir))?;
+    let mut live = Live::open(&path)?;
+    let store = config.open_store()?;
+    let signer = Signer::load_or_make(&place.data_dir)?;
+    let mut lineage = Lineage::begin(&Catalog::load(&store).await?, &recipients, Timestamp::now())?;
+    let list = lineage.recipients().to_vec();
+    let mut captured = crate::blocking(move || backup::capture(&mut live, layout, &list, &place)).await?;
+    let signed = lineage.commit(&store, &signer, &config.cluster, &mut captured).await?;
+    print(&format!(
+        "{} {} revision {}\n",
+        signed.manifest.id(),
+        size(signed.manifest.data.size),
+        signed.manifest.revision
+    ))
+}
+
+async fn list(options: &Options, json: bool) -> Result<u8, Error> {
+    let config = Config::load(options, &config::process_environment)?;
+    let place = config::place(options, &config::process_environment)?;
+    let store = config.open_store()?;
+    let mut catalog = Catalog::load(&store).await?;
+    if catalog.entries.is_empty() && catalog.rejected.is_empty() {
+        return Err(Error::NoRepository { store: store.url().to_owned() });
+    }
+    catalog.entries.sort_by_key(|e| (e.manifest.time, e.manifest.id()));
+    let trust = config.trust(options, &place.data_dir, &config::report(options))?;
+    let mut text = String::new();
+    if !json && !catalog.entries.is_empty() {
+        text.push_str(&format!(
+            "{:<43} {:<20} {:<5} {:>10} {:>10}  {}\n",
+            "ID", "TIME", "KIND", "SIZE", "REVISION", "SIGNED BY"
+        ));
+    }
+    for signed in &catalog.entries {
+        text.push_str(&if json { row_as_json(signed, &trust) } else { row(signed, &trust) });
+    }
+    print(&text)?;
+    for why in &catalog.rejected {
+        let _ = writeln!(std::io::stderr(), "vcluster-backup: {why}");
+    }
+    Ok(if catalog.rejected.is_empty() { OK } else { PARTIAL })
+}
+
+fn row(signed: &Signed, trust: &Trust) -> String {
+    let m = &signed.manifest;
+    let signer = if trust.covers(&signed.signer) {
+        "a trusted key".to_owned()
+    } else {
+        format!("{}, not trusted", signed.signer)
+    };
+    let time = m.time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    format!("{:<43} {time:<20} {:<5} {:>10} {:>10}  {signer}\n", m.id(), m.kind.as_str(), size(m.data.size), m.revision)
+}
+
+fn row_as_json(signed: &Signed, trust: &Trust) -> String {
+    let m = &signed.manifest;
+    let row = json!({
+        "id": m.id(), "time": m.time, "kind": m.kind, "sizeBytes": m.data.size, "revision": m.revision,
+        "cluster": m.cluster, "uid": m.uid, "signer": signed.signer, "trusted": trust.covers(&signed.signer),
+    });
+    format!("{row}\n")
+}
+
+async fn restore(options: &Options, args: &RestoreArgs) -> Result<u8, Error> {
+    let config = Config::load(options, &config::process_environment)?;
+    let place = config::place(options, &config::process_environment)?;
+    let report = config::report(options);
+    if args.output.is_none()
+        && let Some((path, _)) = sqlite::find(&place.data_dir)
+    {
+        if args.if_db_not_exists {
+            return print(&format!("{} exists; nothing to do\n", path.display()));
+        }
+        if !args.force && !args.dry_run {
+            return Err(Error::Exists {
+                path,
+                remedy: "add --force to replace it (it is kept beside), or --output FILE",
+            });
+        }
+    }
+    let store = config.open_store()?;
+    let catalog = Catalog::load(&store).await?;
+    // A file of its own endangers nobody: there the signer is shown, not judged.
+    let trust = if args.output.is_some() { Trust::Any } else { config.trust(options, &place.data_dir, &report)? };
+    let pin = start::known(&report, &config).and_then(|status| status.newest);
+    let chosen = match catalog.select(&args.at, &trust) {
+        Err(Error::NoRepository { .. }) if args.if_replica_exists => {
+            return print("there are no backups; nothing to do\n");
+        }
+        other => other?,
+    };
+    if args.at == At::Latest {
+        start::check_pin(&catalog, pin.as_ref(), store.url())?;
+    }
+    if args.dry_run {
+        return print(&describe("would restore", chosen));
+    }
+    let fetched = restore::fetch(&store, chosen, &config.identities, &place.spool_dir).await?;
+    let seen = catalog.highest_revision().max(pin.map_or(0, |p| p.revision));
+    let output = args.output.clone();
+    let outcome = crate::blocking(move || match output {
+        Some(path) => fetched.into_file(&path),
+        None => fetched.into_data_dir(&place.data_dir, seen),
+    })
+    .await?;
+    print(&if args.json { outcome_as_json(&outcome, chosen) } else { describe_outcome(&outcome, chosen) })
+}
+
+fn describe(verb: &str, signed: &Signed) -> String {
+    let m = &signed.manifest;
+    format!("{verb} {} of {}, {}, signed by {}\n", m.id(), m.time, size(m.data.size), signed.signer)
+}
+
+fn describe_outcome(outcome: &Outcome, signed: &Signed) -> String {
+    let revision = outcome
+        .revision
+        .map(|r| format!("it begins at revision {r}; clients of before will list anew\n"))
+        .unwrap_or_default();
+    format!(
+        "{}{} is in place, {}, sound\n{revision}",
+        describe("restored", signed),
+        outcome.path.display(),
+        size(outcome.size_bytes)
+    )
+}
+
+fn outcome_as_json(outcome: &Outcome, signed: &Signed) -> String {
+    let row = json!({
+        "id": outcome.point, "path": outcome.path, "sizeBytes": outcome.size_bytes, "revision": outcome.revision,
+        "pkiFiles": outcome.pki_files, "time": signed.manifest.time, "signer": signed.signer,
+    });
+    format!("{row}\n")
+}
+
+fn no_database(data_dir: &std::path::Path) -> Error {
+    let tried = [Layout::K8s, Layout::K3s].map(|layout| layout.database().to_owned()).to_vec();
+    Error::NoDatabase { data_dir: data_dir.to_owned(), tried }
+}
+
+fn size(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let mut value = bytes as f64;
+    let mut unit = 0;
+    while value >= 1024.0 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    if unit == 0 { format!("{bytes} B") } else { format!("{value:.1} {}", UNITS[unit]) }
+}
+
+/// A reader that has gone away (`| head`) is no failure.
+fn print(text: &str) -> Result<u8, Error> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Error::file("write to", "standard output".as_ref())(e))
+        }
+        _ => Ok(OK),
+    }
+}
+
+fn log_to_stderr(debug: bool) {
+    use std::io::IsTerminal;
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| {
+        EnvFilter::new(if debug { "warn,vcluster_backup=debug" } else { "warn,vcluster_backup=info" })
+    });
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A second subscriber in one process (tests) is no reason to stop.
+    let _ = if std::io::stderr().is_terminal() {
+        builder.with_target(false).try_init()
+    } else {
+        builder.json().flatten_event(true).try_init()
+    };
+}

@@ -1,0 +1,365 @@
+//! The loop: a backup at once, then every interval, a last one when told to stop. All decisions about retries and
+//! shutdown are made here; errors travel up to this file, which says them once and goes on. It ends only on a signal:
+//! an exited container would make the tenant's pod unready.
+
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use tokio::time::timeout_at;
+use vcluster_proto::{
+    interval,
+    status::{self, State, Status},
+};
+
+use crate::{
+    backup::{self, Lineage, Mark, Place},
+    catalog::Catalog,
+    cli::Options,
+    config::{self, Config},
+    error::Error,
+    manifest::{Layout, Signed},
+    report::Report,
+    signal,
+    signing::Signer,
+    sqlite::{self, Live},
+    store::{self, Store},
+};
+
+/// After the signal: the whole way out, and how much of it waits for the API server's last writes.
+const STOP_WITHIN: Duration = Duration::from_secs(8);
+const WRITERS_REST_WITHIN: Duration = Duration::from_secs(4);
+const WRITERS_REST_FOR: Duration = Duration::from_millis(400);
+/// A cause on this machine costs nothing to look at again; one in the store does.
+const LOCAL_RETRY: Duration = Duration::from_secs(5);
+const STORE_RETRY_FIRST: Duration = Duration::from_secs(2);
+const STORE_RETRY_MOST: Duration = Duration::from_secs(600);
+/// A database that takes long to read is left alone for this many times as long.
+const REST_PER_PASS: u32 = 20;
+
+/// Backs up until a signal comes.
+///
+/// # Errors
+/// Only flags that cannot be used.
+pub async fn run(options: Options) -> Result<(), Error> {
+    let mut stop = signal::Stop::listen()?;
+    let mut daemon = Daemon::new(options)?;
+    loop {
+        let fingerprint = config::fingerprint(&daemon.options);
+        let pause = {
+            let mut tick = std::pin::pin!(daemon.tick());
+            tokio::select! {
+                pause = &mut tick => Some(pause),
+                // The copy under way may still get through; it is the best last backup there is.
+                () = stop.wait() => { let _ = tokio::time::timeout(WRITERS_REST_WITHIN, tick).await; None }
+            }
+        };
+        let Some(pause) = pause else { break };
+        tokio::select! {
+            () = config::changed(&daemon.options, fingerprint, pause) => {}
+            () = stop.wait() => break,
+        }
+    }
+    daemon.last().await;
+    Ok(())
+}
+
+/// Writes into `status` whose it is; the past of another XR is forgotten, the keys that signed are not.
+pub fn address(status: &mut Status, config: &Config) {
+    if status.uid != config.cluster.uid {
+        let trusted_keys = std::mem::take(&mut status.trusted_keys);
+        *status = Status { trusted_keys, ..Status::default() };
+    }
+    status.key.clone_from(&config.cluster.key);
+    status.uid.clone_from(&config.cluster.uid);
+    status.interval = interval::print(config.interval);
+    status.store = config.store.as_ref().map(|s| s.url.clone()).unwrap_or_default();
+}
+
+/// What a tick did.
+enum Done {
+    Backed(Box<Signed>),
+    Unchanged,
+}
+
+struct Daemon {
+    options: Options,
+    place: Place,
+    report: Report,
+    config: Option<Config>,
+    live: Option<(Live, Layout)>,
+    store: Option<(store::Config, Store)>,
+    signer: Option<Signer>,
+    lineage: Option<Lineage>,
+    /// What the last backup held; nothing after a failure.
+    mark: Option<Mark>,
+    status: Status,
+    failures: u32,
+    said: String,
+    pass: Duration,
+}
+
+impl Daemon {
+    fn new(options: Options) -> Result<Self, Error> {
+        let place = config::place(&options, &config::process_environment)?;
+        let report = config::report(&options);
+        let status = report.read().unwrap_or_default();
+        Ok(Self {
+            options,
+            place,
+            report,
+            config: None,
+            live: None,
+            store: None,
+            signer: None,
+            lineage: None,
+            mark: None,
+            status,
+            failures: 0,
+            said: String::new(),
+            pass: Duration::ZERO,
+        })
+    }
+
+    /// One backup and one status document; gives the time until the next.
+    async fn tick(&mut self) -> Duration {
+        self.status.last_attempt = Some(Timestamp::now());
+        let outcome = self.attempt().await;
+        self.record(&outcome);
+        self.publish();
+        match outcome {
+            Ok(_) => self.until_next(),
+            Err(error) => self.until_retry(&error),
+        }
+    }
+
+    async fn attempt(&mut self) -> Result<Done, Error> {
+        let config = self.load_config()?;
+        address(&mut self.status, &config);
+        if !config.has_settings {
+            return Err(Error::Usage(
+                "there is no settings.yaml in the config folder yet; chart s3-register makes it".into(),
+            ));
+        }
+        let recipients = config.recipients.clone().ok_or(Error::NoKey)?;
+        self.pin_signer()?;
+        self.open_database()?;
+        if self.is_unchanged(&recipients)? {
+            return Ok(Done::Unchanged);
+        }
+        let store = self.open_store(&config)?;
+        if self.lineage.as_ref().is_none_or(|l| !l.seals_for(&recipients)) {
+            let catalog = Catalog::load(&store).await?;
+            self.remember(&catalog, &config);
+            self.lineage = Some(Lineage::begin(&catalog, &recipients, Timestamp::now())?);
+        }
+        self.back_up(&store, &config).await
+    }
+
+    async fn back_up(&mut self, store: &Store, config: &Config) -> Result<Done, Error> {
+        // Both are put back when all went well; after a failure they are made anew, which follows whatever is there.
+        let (Some((mut live, layout)), Some(mut lineage)) = (self.live.take(), self.lineage.take()) else {
+            return Ok(Done::Unchanged);
+        };
+        let (place, recipients) = (self.place.clone(), lineage.recipients().to_vec());
+        let begun = Instant::now();
+        let (captured, live) = crate::blocking(move || {
+            backup::capture(&mut live, layout, &recipients, &place).map(|captured| (captured, live))
+        })
+        .await?;
+        self.pass = begun.elapsed();
+        self.live = Some((live, layout));
+        let mut captured = captured;
+        let Some(signer) = &self.signer else { return Ok(Done::Unchanged) };
+        let signed = lineage.commit(store, signer, &config.cluster, &mut captured).await?;
+        self.mark = Some(captured.mark);
+        self.lineage = Some(lineage);
+        Ok(Done::Backed(Box::new(signed)))
+    }
+
+    /// The settings as they are now; malformed ones leave the old ones in force.
+    fn load_config(&mut self) -> Result<Config, Error> {
+        match Config::load(&self.options, &config::process_environment) {
+            Ok(config) => {
+                self.config = Some(config.clone());
+                Ok(config)
+            }
+            Err(error) => {
+                let old = self.config.clone().ok_or_else(|| Error::Usage(error.chain()))?;
+                self.say(&format!("the settings cannot be used, the old ones stay: {}", error.chain()));
+                Ok(old)
+            }
+        }
+    }
+
+    /// The key is in the status document before anything is signed with it.
+    fn pin_signer(&mut self) -> Result<(), Error> {
+        if self.signer.is_none() {
+            self.signer = Some(Signer::load_or_make(&self.place.data_dir)?);
+        }
+        if let Some(signer) = &self.signer {
+            let key = signer.public().to_string();
+            if !self.status.trusted_keys.contains(&key) {
+                self.status.trusted_keys.push(key);
+                self.publish();
+            }
+        }
+        Ok(())
+    }
+
+    fn open_database(&mut self) -> Result<(), Error> {
+        let data_dir = &self.place.data_dir;
+        let (path, layout) = sqlite::find(data_dir).ok_or_else(|| {
+            self.live = None;
+            let tried = [Layout::K8s, Layout::K3s].map(|layout| layout.database().to_owned()).to_vec();
+            Error::NoDatabase { data_dir: data_dir.clone(), tried }
+        })?;
+        if self.live.as_ref().is_none_or(|(live, _)| !live.is_current(&path)) {
+            // Closed before the new one is opened: it may be the same file under another name.
+            self.live = None;
+            self.mark = None;
+            self.live = Some((Live::open(&path)?, layout));
+        }
+        Ok(())
+    }
+
+    fn is_unchanged(&self, recipients: &crate::keys::Recipients) -> Result<bool, Error> {
+        let (Some(mark), Some((live, layout)), Some(lineage)) = (&self.mark, &self.live, &self.lineage) else {
+            return Ok(false);
+        };
+        Ok(lineage.seals_for(recipients) && *mark == Mark::now(live, &self.place.data_dir, *layout)?)
+    }
+
+    fn open_store(&mut self, config: &Config) -> Result<Store, Error> {
+        match (&self.store, &config.store) {
+            (Some((old, store)), Some(new)) if old == new => Ok(store.clone()),
+            _ => {
+                let store = config.open_store()?;
+                // Another place knows nothing of this chain.
+                self.lineage = None;
+                self.store = config.store.clone().map(|c| (c, store.clone()));
+                Ok(store)
+            }
+        }
+    }
+
+    /// What the store holds of this XR, for the status document.
+    fn remember(&mut self, catalog: &Catalog, config: &Config) {
+        let own = catalog.filter(|e| e.manifest.uid == config.cluster.uid);
+        self.status.oldest = own.entries.iter().min_by_key(|e| e.manifest.time).map(point);
+        for why in &catalog.rejected {
+            tracing::warn!("{why}");
+        }
+    }
+
+    fn record(&mut self, outcome: &Result<Done, Error>) {
+        self.status.observed_at = Some(Timestamp::now());
+        match outcome {
+            Ok(done) => {
+                self.failures = 0;
+                if self.status.state == State::Failing {
+                    tracing::info!("backups work again");
+                }
+                self.said.clear();
+                self.status.state = State::Healthy;
+                "BackedUp".clone_into(&mut self.status.reason);
+                if let Done::Backed(signed) = done {
+                    self.status.message = format!("backup {} is in the store", signed.manifest.id());
+                    self.status.newest = Some(point(signed));
+                    self.status.oldest.get_or_insert_with(|| point(signed));
+                    let m = &signed.manifest;
+                    tracing::info!(id = %m.id(), revision = m.revision, size_bytes = m.data.size, seconds = self.pass.as_secs_f64(), "backed up");
+                }
+            }
+            Err(error) => {
+                self.failures += 1;
+                let sentence = error.chain();
+                self.say(&sentence);
+                self.status.state = State::Failing;
+                error.reason().clone_into(&mut self.status.reason);
+                self.status.message = sentence;
+            }
+        }
+    }
+
+    /// Logs a sentence unless it was the last one said.
+    fn say(&mut self, sentence: &str) {
+        if self.said != sentence {
+            tracing::error!("{sentence}");
+            sentence.clone_into(&mut self.said);
+        }
+    }
+
+    fn publish(&mut self) {
+        if let Err(error) = self.report.write(&self.status) {
+            "KeyNotPinned".clone_into(&mut self.status.reason);
+            self.say(&format!("nobody can learn how backups are and which key signs them: {}", error.chain()));
+        }
+    }
+
+    /// The next point of the interval's grid; each cluster has its own phase, so that not all come at once.
+    fn until_next(&self) -> Duration {
+        let Some(config) = &self.config else { return LOCAL_RETRY };
+        let interval = config.interval;
+        let phase = phase(&config.cluster.key, interval);
+        let now = Duration::from_millis(u64::try_from(Timestamp::now().as_millisecond()).unwrap_or(0));
+        let since = (now.as_millis() + interval.as_millis() - phase.as_millis()) % interval.as_millis().max(1);
+        let rest = interval - Duration::from_millis(u64::try_from(since).unwrap_or(0));
+        rest.max(self.pass * REST_PER_PASS)
+    }
+
+    fn until_retry(&self, error: &Error) -> Duration {
+        if !matches!(error, Error::Store { .. } | Error::TooSlow { .. }) {
+            return LOCAL_RETRY;
+        }
+        let doubled = STORE_RETRY_FIRST.saturating_mul(1 << self.failures.min(16).saturating_sub(1));
+        doubled.min(STORE_RETRY_MOST)
+    }
+
+    /// The last backup: when the API server has stopped writing, or when there is no more time to wait for that.
+    async fn last(&mut self) {
+        let deadline = tokio::time::Instant::now() + STOP_WITHIN;
+        self.writers_rest().await;
+        let outcome = timeout_at(deadline, self.attempt()).await.unwrap_or_else(|_| {
+            Err(Error::Usage(format!("the last backup was not done within {} s of the signal", STOP_WITHIN.as_secs())))
+        });
+        self.record(&outcome);
+        if outcome.is_ok() {
+            self.status.state = State::Stopped;
+        }
+        self.publish();
+        tracing::info!("stopped");
+    }
+
+    async fn writers_rest(&self) {
+        let Some((live, _)) = &self.live else { return };
+        let until = Instant::now() + WRITERS_REST_WITHIN;
+        let mut seen = (live.version().ok(), Instant::now());
+        while Instant::now() < until && seen.1.elapsed() < WRITERS_REST_FOR {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            let version = live.version().ok();
+            if version != seen.0 {
+                seen = (version, Instant::now());
+            }
+        }
+    }
+}
+
+fn phase(key: &str, interval: Duration) -> Duration {
+    let digest = blake3::hash(key.as_bytes());
+    let number = u64::from_le_bytes(digest.as_bytes()[..8].try_into().unwrap_or_default());
+    Duration::from_millis(number % u64::try_from(interval.as_millis()).unwrap_or(1).max(1))
+}
+
+/// A backup as the status document shows it.
+#[must_use]
+pub fn point(signed: &Signed) -> status::Point {
+    let manifest = &signed.manifest;
+    status::Point {
+        id: manifest.id(),
+        time: Some(manifest.time),
+        kind: manifest.kind.as_str().into(),
+        size_bytes: manifest.data.size,
+        revision: manifest.revision,
+        manifest: signed.digest.clone(),
+    }
+}

@@ -1,0 +1,184 @@
+//! Compress and encrypt on the way out, decrypt and decompress on the way back: [`Sealer`] and [`open`] mirror each
+//! other, both stream, neither holds more than its windows.
+//!
+//! ```text
+//! bytes -> zstd (level 3) -> age (recipients) -> counted and digested -> writer
+//! ```
+
+use std::io::{self, BufReader, Read, Write};
+
+use age::x25519;
+use data_encoding::HEXLOWER;
+use ring::digest::{Context, SHA256};
+
+use crate::{error::Error, keys::Identities};
+
+const COMPRESSION_LEVEL: i32 = 3;
+/// A stored object may ask a reader for at most this zstd window: 2^23 = 8 MiB.
+const WINDOW_LOG_MAX: u32 = 23;
+
+/// Size and SHA-256 (hex) of what was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Digest {
+    /// Bytes.
+    pub size: u64,
+    /// Lower-case hex.
+    pub sha256: String,
+}
+
+/// Counts and digests what passes.
+pub struct Digesting<T> {
+    inner: T,
+    context: Context,
+    size: u64,
+}
+
+impl<T> Digesting<T> {
+    /// Wraps a reader or writer.
+    pub fn new(inner: T) -> Self {
+        Self { inner, context: Context::new(&SHA256), size: 0 }
+    }
+
+    fn pass(&mut self, bytes: &[u8]) {
+        self.context.update(bytes);
+        self.size += bytes.len() as u64;
+    }
+
+    /// The inner thing, and what has passed.
+    pub fn finish(self) -> (T, Digest) {
+        (self.inner, Digest { size: self.size, sha256: HEXLOWER.encode(self.context.finish().as_ref()) })
+    }
+}
+
+impl<W: Write> Write for Digesting<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.inner.write(bytes)?;
+        self.pass(&bytes[..written]);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+/// SHA-256 of a short text, in hex.
+#[must_use]
+pub fn sha256(bytes: &[u8]) -> String {
+    HEXLOWER.encode(ring::digest::digest(&SHA256, bytes).as_ref())
+}
+
+/// A writer that seals what is written to it.
+pub struct Sealer<W: Write> {
+    zstd: zstd::Encoder<'static, age::stream::StreamWriter<Digesting<W>>>,
+}
+
+impl<W: Write> Sealer<W> {
+    /// Seals for these recipients.
+    ///
+    /// # Errors
+    /// No recipients, or the writer fails.
+    pub fn new(recipients: &[x25519::Recipient], writer: W) -> io::Result<Self> {
+        let encryptor = age::Encryptor::with_recipients(recipients.iter().map(|r| r as &dyn age::Recipient))
+            .map_err(io::Error::other)?;
+        let age = encryptor.wrap_output(Digesting::new(writer))?;
+        Ok(Self { zstd: zstd::Encoder::new(age, COMPRESSION_LEVEL)? })
+    }
+
+    /// Ends both streams; gives the writer back with size and digest of the ciphertext.
+    ///
+    /// # Errors
+    /// The writer fails.
+    pub fn finish(self) -> io::Result<(W, Digest)> {
+        Ok(self.zstd.finish()?.finish()?.finish())
+    }
+}
+
+impl<W: Write> Write for Sealer<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.zstd.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.zstd.flush()
+    }
+}
+
+/// Opens a sealed stream; `point` is named in errors.
+///
+/// # Errors
+/// [`Error::WrongKey`] when none of the identities fits, [`Error::Damaged`] when it is no sealed stream.
+pub fn open<R: Read>(reader: R, identities: &Identities, point: &str) -> Result<impl Read + use<R>, Error> {
+    let damaged = |why: &str| Error::Damaged { object: format!("backup {point}"), why: why.into() };
+    let decryptor = age::Decryptor::new_buffered(BufReader::new(reader)).map_err(|_| damaged("it is no age file"))?;
+    let plain = decryptor.decrypt(identities.iter()).map_err(|e| match e {
+        age::DecryptError::NoMatchingKeys | age::DecryptError::DecryptionFailed => {
+            Error::WrongKey { point: point.to_owned() }
+        }
+        _ => damaged("its age header is broken"),
+    })?;
+    let mut zstd = zstd::Decoder::new(plain).map_err(|_| damaged("its compression cannot be read"))?;
+    zstd.window_log_max(WINDOW_LOG_MAX).map_err(|_| damaged("its compression cannot be read"))?;
+    Ok(zstd)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use secrecy::ExposeSecret;
+
+    use super::*;
+
+    fn seal(bytes: &[u8], identity: &x25519::Identity) -> (Vec<u8>, Digest) {
+        let mut sealer = Sealer::new(&[identity.to_public()], Vec::new()).expect("sealer");
+        sealer.write_all(bytes).expect("written");
+        sealer.finish().expect("finished")
+    }
+
+    fn identities(identity: &x25519::Identity) -> Identities {
+        let mut identities = Identities::default();
+        identities.add_file(identity.to_string().expose_secret(), "test").expect("identity");
+        identities
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+        #[test]
+        fn open_undoes_seal(bytes in proptest::collection::vec(any::<u8>(), 0..200_000)) {
+            let identity = x25519::Identity::generate();
+            let (sealed, digest) = seal(&bytes, &identity);
+            prop_assert_eq!(digest, Digest { size: sealed.len() as u64, sha256: sha256(&sealed) });
+            let mut opened = Vec::new();
+            open(&sealed[..], &identities(&identity), "g/1").expect("opens").read_to_end(&mut opened).expect("reads");
+            prop_assert_eq!(opened, bytes);
+        }
+    }
+
+    #[test]
+    fn another_key_is_a_wrong_key_not_damage() {
+        let (sealed, _) = seal(b"state", &x25519::Identity::generate());
+        let result = open(&sealed[..], &identities(&x25519::Identity::generate()), "g/1").map(drop);
+        assert!(matches!(result, Err(Error::WrongKey { .. })));
+    }
+
+    #[test]
+    fn a_cut_or_bent_stream_never_reads_to_its_end() {
+        let identity = x25519::Identity::generate();
+        let (sealed, _) = seal(&[7; 300_000], &identity);
+        for (name, bytes) in [
+            ("cut", &sealed[..sealed.len() - 1]),
+            (
+                "bent",
+                &{
+                    let mut b = sealed.clone();
+                    let at = b.len() - 20;
+                    b[at] ^= 1;
+                    b
+                }[..],
+            ),
+        ] {
+            let outcome = open(bytes, &identities(&identity), "g/1").map(|mut r| r.read_to_end(&mut Vec::new()));
+            assert!(!matches!(outcome, Ok(Ok(_))), "{name} was read as if whole");
+        }
+    }
+}
