@@ -142,14 +142,14 @@ mod tests {
         // Buckets and namespaces bear these names: a changed line here is a lost backup.
         let a253 = "a".repeat(253);
         for (owner, id, want) in [
-            ("team-a", "shop", "shop-PENDING"),
-            ("team-a", "1", "v1-PENDING"),
-            ("team-a", "-", "v--PENDING"),
-            ("team-a", "ü", "v--PENDING"),
-            ("", "shop", "shop-PENDING"),
-            ("team-a", "kube-system", "kube-system-PENDING"),
-            ("team-a", &a253[..63], "PENDING"),
-            ("team-a", &a253, "PENDING"),
+            ("team-a", "shop", "shop-zxmwhu77"),
+            ("team-a", "1", "v1-ab3siedi"),
+            ("team-a", "-", "v--rc2ngitv"),
+            ("team-a", "ü", "v--fi72t6xx"),
+            ("", "shop", "shop-2f6rycrg"),
+            ("team-a", "kube-system", "kube-system-jgpuayan"),
+            ("team-a", &a253[..63], "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-y2ioyuho"),
+            ("team-a", &a253, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-bw4tbthe"),
         ] {
             assert_eq!(key(owner, id), want, "{owner:?} {id:?}");
         }

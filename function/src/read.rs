@@ -5,6 +5,9 @@ use serde_json::Value;
 
 use crate::error::Refusal;
 
+/// The longest text that is repeated in a sentence about its type.
+const MAX_ECHO: usize = 16;
+
 /// Reads a typed value; `root` is what the path starts with.
 pub(crate) fn typed<T: DeserializeOwned>(root: &str, value: Value) -> Result<T, Refusal> {
     serde_path_to_error::deserialize(value).map_err(|error| {
@@ -12,10 +15,19 @@ pub(crate) fn typed<T: DeserializeOwned>(root: &str, value: Value) -> Result<T, 
             inner if inner == "." => root.to_owned(),
             inner => format!("{root}.{inner}"),
         };
-        let problem = error.into_inner().to_string();
+        let problem = discreet(error.into_inner().to_string());
         let remedy = if problem.starts_with("unknown field") { "; remove it or mend its name" } else { "" };
         Refusal::field(path, format!("{problem}{remedy}"))
     })
+}
+
+/// A long text in the wrong place may be a secret, and what a refusal says goes into the claim's status.
+fn discreet(problem: String) -> String {
+    let quoted = problem.split_once(" string \"").and_then(|(before, rest)| Some((before, rest.rsplit_once("\", expected")?)));
+    match quoted {
+        Some((before, (text, expected))) if text.len() > MAX_ECHO => format!("{before} a string, expected{expected}"),
+        _ => problem,
+    }
 }
 
 /// Checks the form of a value that is there.

@@ -283,16 +283,44 @@ mod tests {
 
     #[test]
     fn errors_name_the_path_and_the_value() {
-        insta::assert_snapshot!(refusal(json!({"backup": {"interval": "often"}})), @"");
-        insta::assert_snapshot!(refusal(json!({"backup": {"intervall": "1m"}})), @"");
-        insta::assert_snapshot!(refusal(json!({"sise": "small"})), @"");
-        insta::assert_snapshot!(refusal(json!({"size": 3})), @"");
-        insta::assert_snapshot!(refusal(json!({"deletionPolicy": "Keep"})), @"");
-        insta::assert_snapshot!(refusal(json!({"backup": {"enabled": "yes"}})), @"");
-        insta::assert_snapshot!(refusal(json!({"backup": {"recipients": ["age1"]}})), @"");
-        insta::assert_snapshot!(refusal(json!({"storage": {"size": "lots"}})), @"");
-        insta::assert_snapshot!(refusal(json!({"chartVersion": "0.32.3"})), @"");
-        insta::assert_snapshot!(refusal(json!({"id": ""})), @"");
-        insta::assert_snapshot!(refusal(json!("all")), @"");
+        let wrong = [
+            json!({"backup": {"interval": "often"}}),
+            json!({"backup": {"interval": 60}}),
+            json!({"backup": {"intervall": "1m"}}),
+            json!({"sise": "small"}),
+            json!({"size": 3}),
+            json!({"deletionPolicy": "Keep"}),
+            json!({"bootstrap": "Newest"}),
+            json!({"backup": {"enabled": "yes"}}),
+            json!({"backup": {"recipients": "AGE-SECRET-KEY-1QQQQ"}}),
+            json!({"backup": {"recipients": ["age1"]}}),
+            json!({"backup": {"recipients": ["AGE-SECRET-KEY-1QQQ"]}}),
+            json!({"storage": {"size": "lots"}}),
+            json!({"storage": {"size": "0"}}),
+            json!({"chartVersion": "v0.36.1"}),
+            json!({"chartVersion": "0.32.3"}),
+            json!({"id": ""}),
+            json!("all"),
+        ];
+        let sentences: Vec<String> = wrong.into_iter().map(refusal).collect();
+        insta::assert_snapshot!(sentences.join("\n"), @r#"
+        spec.backup.interval: "often" is not a duration; write it as 30s, 1m or 1h30m
+        spec.backup.interval: invalid type: integer `60`, expected a string
+        spec.backup.intervall: unknown field `intervall`, expected one of `enabled`, `interval`, `recipients`; remove it or mend its name
+        spec.sise: unknown field `sise`, expected one of `id`, `chartVersion`, `size`, `storage`, `backup`, `deletionPolicy`, `bootstrap`, `rancher`; remove it or mend its name
+        spec.size: invalid type: integer `3`, expected a string
+        spec.deletionPolicy: unknown variant `Keep`, expected `Retain` or `Delete`
+        spec.bootstrap: unknown variant `Newest`, expected `Latest` or `Empty`
+        spec.backup.enabled: invalid type: string "yes", expected a boolean
+        spec.backup.recipients: invalid type: a string, expected a sequence
+        spec.backup.recipients[0]: not an age recipient; copy the whole of age1... (62 characters) as `vcluster-backup keygen` prints it
+        spec.backup.recipients[0]: holds an age identity, which must never be here: whoever reads the claim could open every backup; put its recipient (age1...) here and make a new identity
+        spec.storage.size: "lots" is not a quantity; write it as 500m, 2, 256Mi or 5Gi
+        spec.storage.size: "0" is no room at all; write it as 5Gi
+        spec.chartVersion: "v0.36.1" is not a chart version; write it as 0.36.1
+        spec.chartVersion: vcluster chart 0.32.3 is not one this version of the function renders; use 0.33 to 0.36
+        spec.id: 0 characters; write 1 to 63
+        spec: not an object; write its fields below it
+        "#);
     }
 }

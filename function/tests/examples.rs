@@ -1,0 +1,116 @@
+//! An example is a test is the documentation: every folder of `examples/` renders to its `rendered.yaml`.
+//! `EXPECTORATE=overwrite cargo test -p function-vcluster --test examples` writes them anew.
+
+mod common;
+
+use std::{fs, path::Path, process::Command};
+
+use common::{example, examples, yaml};
+use function_vcluster::offline;
+
+fn text(folder: &Path, name: &str) -> Option<String> {
+    fs::read_to_string(folder.join(name)).ok()
+}
+
+#[test]
+fn every_example_renders_to_its_golden_file() {
+    for folder in examples() {
+        let need = |name: &str| text(&folder, name).unwrap_or_else(|| panic!("{} has no {name}", folder.display()));
+        let observed = text(&folder, "observed.yaml");
+        let required = text(&folder, "required.yaml");
+        let documents = offline::render_files(
+            &need("xr.yaml"),
+            &need("composition.yaml"),
+            observed.as_deref(),
+            required.as_deref(),
+        );
+        let yaml = documents.and_then(|documents| offline::to_yaml(&documents)).expect("rendered");
+        expectorate::assert_contents(folder.join("rendered.yaml"), &yaml);
+        need("README.md");
+        need("functions.yaml");
+    }
+}
+
+#[test]
+fn the_command_prints_what_the_library_renders() {
+    let folder = example("claim-v1-ready");
+    let output = Command::new(env!("CARGO_BIN_EXE_function-vcluster"))
+        .arg("render")
+        .args([folder.join("xr.yaml"), folder.join("composition.yaml")])
+        .arg("--observed-resources")
+        .arg(folder.join("observed.yaml"))
+        .output()
+        .expect("runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(String::from_utf8_lossy(&output.stdout), text(&folder, "rendered.yaml").expect("golden"));
+    assert!(output.stderr.is_empty());
+}
+
+#[test]
+fn a_refusal_is_a_sentence_and_exit_code_1() {
+    let folder = example("claim-v1");
+    let xr = text(&folder, "xr.yaml").expect("there").replace("interval: 1m", "interval: often");
+    let bad = std::env::temp_dir().join(format!("function-vcluster-{}.yaml", std::process::id()));
+    fs::write(&bad, xr).expect("written");
+    let run = |args: &[&Path]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_function-vcluster")).arg("render").args(args).output();
+        let output = output.expect("runs");
+        assert!(output.stdout.is_empty(), "nothing half done is printed");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (code, stderr) = run(&[&bad, &folder.join("composition.yaml")]);
+    fs::remove_file(&bad).expect("removed");
+    assert_eq!(code, Some(1));
+    assert_eq!(
+        stderr,
+        "function-vcluster: pipeline step \"vcluster\" returned a fatal result: spec.backup.interval: \"often\" is not \
+         a duration; write it as 30s, 1m or 1h30m\n"
+    );
+    let (code, stderr) = run(&[Path::new("/does/not/exist"), &folder.join("composition.yaml")]);
+    assert_eq!(code, Some(1));
+    assert_eq!(stderr, "function-vcluster: cannot read /does/not/exist: No such file or directory (os error 2)\n");
+    assert_eq!(run(&[]).0, Some(2), "usage");
+}
+
+#[test]
+fn documents_that_cannot_be_used_are_named() {
+    let folder = example("claim-v1");
+    let (xr, composition) = (text(&folder, "xr.yaml").expect("xr"), text(&folder, "composition.yaml").expect("there"));
+    let error = |xr: &str, composition: &str, observed: Option<&str>| {
+        offline::render_files(xr, composition, observed, None).expect_err("unusable").chain()
+    };
+    let sentences = [
+        error("", &composition, None),
+        error(&xr, &composition.replace("kind: Platform", "kind: Input"), None),
+        error(&xr, &composition.replace("kind: XVCluster", "kind: XOther"), None),
+        error(&xr, &composition.replace("mode: Pipeline", "mode: Resources"), None),
+        error(&xr, &composition, Some("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: lost}")),
+    ];
+    insta::assert_snapshot!(sentences.join("\n"), @r#"
+    cannot use the XR: 0 documents where one is wanted
+    cannot use the Composition: no step of spec.pipeline has an input of kind Platform, apiVersion vcluster.fn.crossplane.io/v1alpha1
+    cannot use the Composition: spec.compositeTypeRef.kind is "XOther", the XR says "XVCluster"
+    cannot use the Composition: spec.mode is not Pipeline
+    cannot use the observed resources: object "lost" bears no annotation crossplane.io/composition-resource-name
+    "#);
+}
+
+#[test]
+fn the_ready_example_is_the_first_one_a_minute_later() {
+    // The same Composition and claim, observed Releases as they were desired: else the story would not hold together.
+    let (first, later) = (example("claim-v1"), example("claim-v1-ready"));
+    assert_eq!(yaml(&first.join("composition.yaml")), yaml(&later.join("composition.yaml")));
+    let mut xr = yaml(&later.join("xr.yaml"));
+    xr["spec"].as_object_mut().expect("a spec").remove("resourceRefs");
+    assert_eq!(xr, yaml(&first.join("xr.yaml")));
+    let documents = |path: &Path| -> Vec<serde_json::Value> {
+        serde_saphyr::from_multiple(&fs::read_to_string(path).expect("readable")).expect("YAML")
+    };
+    let (before, after) = (documents(&first.join("rendered.yaml")), documents(&later.join("rendered.yaml")));
+    for mut observed in documents(&later.join("observed.yaml")) {
+        observed.as_object_mut().expect("an object").remove("status");
+        observed["metadata"].as_object_mut().expect("metadata").remove("uid");
+        assert!(before.contains(&observed), "observed as it was rendered");
+        assert!(after.contains(&observed), "and desired again, unchanged");
+    }
+}
