@@ -1,1 +1,21 @@
-//! stub
+//! What the stories in `tests/` share: the real programs, started on loopback with free ports and folders of their own,
+//! stopped by their process id, and the small part of Kubernetes nobody runs here (kubelet's mounts and arguments).
+//!
+//! - [`tools`]: where the real programs are, and our own two, built like the tests;
+//! - [`process`]: a program that runs until it is dropped, with its log;
+//! - [`cluster`]: kine and kube-apiserver; [`minio`]: the store; [`function`]: our gRPC server;
+//! - [`pod`]: a container of a rendered manifest, run as a process with its mounts as folders; [`job`]: one of the chart;
+//! - [`examples`], [`yaml`]: what was rendered.
+//!
+//! Every story is `#[ignore]`d, because it needs programs that `e2e/tools/build` makes:
+//! `E2E_TOOLS_BIN=$(e2e/tools/build) cargo test --package e2e -- --ignored --test-threads=1`.
+
+pub mod cluster;
+pub mod examples;
+pub mod function;
+pub mod job;
+pub mod minio;
+pub mod pod;
+pub mod process;
+pub mod tools;
+pub mod yaml;

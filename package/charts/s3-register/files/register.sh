@@ -10,11 +10,13 @@ refuse() {
 }
 
 refuse_foreign() {
-  case foreign in
-    "$policy_is") refuse "policy $CLUSTER exists and has no statement with Sid $SID" "Remove the policy if nobody needs it" ;;
-    "$user_is") refuse "user $CLUSTER exists and does not bear our policy $CLUSTER" "Remove the user if nobody needs it" ;;
-    "$bucket_is") refuse "bucket $BUCKET exists and has no tag $TAG=$CLUSTER" "If its backups are this vcluster's, tag it" ;;
-  esac
+  if [ "$policy_is" = foreign ]; then
+    refuse "policy $CLUSTER exists and has no statement with Sid $SID" "Remove the policy if nobody needs it"
+  elif [ "$user_is" = foreign ]; then
+    refuse "user $CLUSTER exists and does not bear our policy $CLUSTER" "Remove the user if nobody needs it"
+  elif [ "$bucket_is" = foreign ]; then
+    refuse "bucket $BUCKET exists and has no tag $TAG=$CLUSTER" "If its backups are this vcluster's, tag it"
+  fi
 }
 
 put_policy() {

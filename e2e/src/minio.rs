@@ -1,0 +1,47 @@
+//! A MinIO server with its data in a folder of the story.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::process::Running;
+use crate::tools;
+
+/// A running store.
+pub struct Minio {
+    /// Held for its drop.
+    _server: Running,
+    /// `host:port` of its S3 interface.
+    pub address: String,
+}
+
+/// The administrator: all that could upset a shell, a URL, a YAML or a JSON writer, as a person's password may.
+pub const ADMIN_USER: &str = "adm in@store";
+/// See [`ADMIN_USER`].
+pub const ADMIN_PASSWORD: &str = r#"p@ss/w:o%r d "q\ $x'é"#;
+
+impl Minio {
+    /// Starts a server and waits until it answers.
+    #[must_use]
+    pub fn start(folder: &Path) -> Self {
+        let (port, console) = (tools::free_port(), tools::free_port());
+        let address = format!("127.0.0.1:{port}");
+        let data = folder.join("minio");
+        std::fs::create_dir_all(&data).expect("a folder can be made");
+        let mut server = Running::start(
+            "minio",
+            folder,
+            Command::new(tools::tool("minio"))
+                .args(["server", "--quiet", "--address", &address, "--console-address"])
+                .arg(format!("127.0.0.1:{console}"))
+                .arg(&data)
+                // Nothing else: its many environment variables must not come from the outside.
+                .env_clear()
+                .env("HOME", folder)
+                .env("MINIO_ROOT_USER", ADMIN_USER)
+                .env("MINIO_ROOT_PASSWORD", ADMIN_PASSWORD)
+                .env("MINIO_UPDATE", "off"),
+        );
+        server.wait_until("it listens", || std::net::TcpStream::connect(&address).is_ok());
+        Self { _server: server, address }
+    }
+}
