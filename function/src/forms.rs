@@ -16,9 +16,17 @@ pub(crate) fn dns_label(text: &str) -> Result<(), String> {
     Err(format!("{text:?} is not a DNS label; write at most 63 of a-z, 0-9 and -, a letter or digit at both ends"))
 }
 
-/// The name of a Secret: labels joined by dots.
-pub(crate) fn secret_name(text: &str) -> Result<(), String> {
+/// The name of an object: labels joined by dots.
+pub(crate) fn object_name(text: &str) -> Result<(), String> {
     if text.len() <= 253 && text.split('.').all(|label| dns_label(label).is_ok()) {
+        return Ok(());
+    }
+    Err(format!("{text:?} is not the name of an object; write a-z, 0-9, - and ., a letter or digit at both ends"))
+}
+
+/// The name of a Secret. What stands here by mistake may be its content.
+pub(crate) fn secret_name(text: &str) -> Result<(), String> {
+    if object_name(text).is_ok() {
         return Ok(());
     }
     Err("not the name of a Secret; write the name of a Secret in the platform namespace, not its content".to_owned())

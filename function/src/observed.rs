@@ -117,15 +117,10 @@ impl Observed {
         for (resource, helm_name, namespace, path) in homes {
             self.check_release(names, resource, &helm_name, namespace, path)?;
         }
-        if let Some(bucket) = self.release(S3).and_then(|s3| s3.value_text("/bucket")).filter(|b| *b != names.bucket) {
-            return Err(Refusal::Fixed {
-                path: "input.store.bucketPrefix",
-                wanted: names.bucket.clone(),
-                found: bucket.to_owned(),
-                resource: S3,
-                reason: "a vcluster's backups stay in one bucket",
-            });
-        }
+        let bucket = "a vcluster's backups stay in one bucket";
+        self.check_s3("/bucket", &names.bucket, "input.store.bucketPrefix", bucket)?;
+        let credentials = "the store's credentials were drawn there";
+        self.check_s3("/platformNamespace", &names.platform_namespace, "input.namespace", credentials)?;
         self.check_orphans(platform)
     }
 
@@ -161,6 +156,15 @@ impl Observed {
             });
         }
         Ok(())
+    }
+
+    fn check_s3(&self, pointer: &str, wanted: &str, path: &'static str, reason: &'static str) -> Result<(), Refusal> {
+        match self.release(S3).and_then(|s3| s3.value_text(pointer)).filter(|found| *found != wanted) {
+            None => Ok(()),
+            Some(found) => {
+                Err(Refusal::Fixed { path, wanted: wanted.to_owned(), found: found.to_owned(), resource: S3, reason })
+            }
+        }
     }
 
     /// A Release of one of our charts under another name would be uninstalled with everything it holds.

@@ -16,14 +16,19 @@ pub(crate) fn typed<T: DeserializeOwned>(root: &str, value: Value) -> Result<T, 
             inner => format!("{root}.{inner}"),
         };
         let problem = discreet(error.into_inner().to_string());
-        let remedy = if problem.starts_with("unknown field") { "; remove it or mend its name" } else { "" };
+        let remedy = match &problem {
+            unknown if unknown.starts_with("unknown field") => "; remove it or mend its name",
+            missing if missing.starts_with("missing field") => "; it has no default, write it",
+            _ => "",
+        };
         Refusal::field(path, format!("{problem}{remedy}"))
     })
 }
 
 /// A long text in the wrong place may be a secret, and what a refusal says goes into the claim's status.
 fn discreet(problem: String) -> String {
-    let quoted = problem.split_once(" string \"").and_then(|(before, rest)| Some((before, rest.rsplit_once("\", expected")?)));
+    let quoted =
+        problem.split_once(" string \"").and_then(|(before, rest)| Some((before, rest.rsplit_once("\", expected")?)));
     match quoted {
         Some((before, (text, expected))) if text.len() > MAX_ECHO => format!("{before} a string, expected{expected}"),
         _ => problem,

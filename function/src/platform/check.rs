@@ -106,7 +106,7 @@ impl Platform {
                 "0s is no time at all; write it as 30s, 1m or 1h30m",
             ));
         }
-        read::check("input.providerConfig.name", Some(&self.provider_config.name), forms::secret_name)
+        read::check("input.providerConfig.name", Some(&self.provider_config.name), forms::object_name)
     }
 }
 

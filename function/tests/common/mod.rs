@@ -70,10 +70,8 @@ impl World {
     }
 
     pub fn request(&self) -> RunFunctionRequest {
-        let resource = |object: &Value| Resource {
-            resource: object.as_object().map(json_to_struct),
-            ..Resource::default()
-        };
+        let resource =
+            |object: &Value| Resource { resource: object.as_object().map(json_to_struct), ..Resource::default() };
         let mut state = State { composite: Some(resource(&self.xr)), ..State::default() };
         for (name, object) in &self.observed {
             let mut resource = resource(object);
