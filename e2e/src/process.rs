@@ -53,6 +53,22 @@ impl Running {
         }
     }
 
+    /// Waits until it ends by itself.
+    ///
+    /// # Panics
+    /// When it does not.
+    #[must_use]
+    pub fn wait(mut self) -> ExitStatus {
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().expect("a child can be asked") {
+                return status;
+            }
+            assert!(start.elapsed() < PATIENCE, "{} did not end by itself", self.name);
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
     /// What it has printed so far.
     #[must_use]
     pub fn log(&self) -> String {
@@ -65,9 +81,8 @@ impl Running {
     /// When it does not end in time.
     pub fn stop(mut self) -> ExitStatus {
         let start = Instant::now();
-        // No signal can be sent from safe Rust's standard library.
-        let id = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &id]).status().is_ok_and(|status| status.success()));
+        let id = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(id, rustix::process::Signal::TERM).expect("our child can be told");
         loop {
             if let Some(status) = self.child.try_wait().expect("a child can be asked") {
                 return status;
