@@ -32,6 +32,21 @@ pub(crate) fn secret_name(text: &str) -> Result<(), String> {
     Err("not the name of a Secret; write the name of a Secret in the platform namespace, not its content".to_owned())
 }
 
+/// A principal as Rancher spells it. It travels through a chart into a Job's script, beside a token: nothing a shell or
+/// JSON could take for its own.
+pub(crate) fn principal(text: &str) -> Result<(), String> {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"._@:/+-=, ".contains(&b);
+    if !text.is_empty() && text.len() <= 253 && text.bytes().all(plain) {
+        return Ok(());
+    }
+    Err(format!("{text:?} is not a principal; write it as local://u-abc12 or keycloak_user://name@example.org"))
+}
+
+/// The name of a storage class; empty: the host cluster's default.
+pub(crate) fn class_name(text: &str) -> Result<(), String> {
+    if text.is_empty() { Ok(()) } else { object_name(text) }
+}
+
 /// A key inside a Secret.
 pub(crate) fn secret_key(text: &str) -> Result<(), String> {
     if !text.is_empty() && text.len() <= 253 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b)) {

@@ -233,11 +233,10 @@ fn storage(
     }
     let preset = fresh.size.as_ref().and_then(|name| platform.sizes.get(name)).and_then(|size| size.storage.as_ref());
     let size = wanted.size.as_ref().or(preset).or(defaults.size.as_ref()).map_or(DEFAULT_STORAGE, String::as_str);
-    if let Some(max) = &platform.limits.max_storage {
-        if forms::storage(size).unwrap_or(f64::INFINITY) > forms::storage(max).unwrap_or(f64::INFINITY) {
-            let problem = format!("{size:?} is more than this platform gives; ask for at most {max}");
-            return Err(Refusal::field("spec.storage.size", problem));
-        }
+    let room = |text: &str| forms::storage(text).unwrap_or(f64::INFINITY);
+    if let Some(max) = platform.limits.max_storage.as_deref().filter(|max| room(size) > room(max)) {
+        let problem = format!("{size:?} is more than this platform gives; ask for at most {max}");
+        return Err(Refusal::field("spec.storage.size", problem));
     }
     let class = wanted.class_name.as_ref().or(defaults.class_name.as_ref());
     Ok((size.to_owned(), class.cloned().unwrap_or_default()))

@@ -13,9 +13,9 @@ pub(crate) fn typed<T: DeserializeOwned>(root: &str, value: Value) -> Result<T, 
     serde_path_to_error::deserialize(value).map_err(|error| {
         let path = match error.path().to_string() {
             inner if inner == "." => root.to_owned(),
-            inner => format!("{root}.{inner}"),
+            inner => format!("{root}.{}", inner.replace(char::is_control, " ")),
         };
-        let problem = discreet(error.into_inner().to_string());
+        let problem = discreet(&error.into_inner().to_string());
         let remedy = match &problem {
             unknown if unknown.starts_with("unknown field") => "; remove it or mend its name",
             missing if missing.starts_with("missing field") => "; it has no default, write it",
@@ -26,16 +26,44 @@ pub(crate) fn typed<T: DeserializeOwned>(root: &str, value: Value) -> Result<T, 
 }
 
 /// A long text in the wrong place may be a secret, and what a refusal says goes into the claim's status.
-fn discreet(problem: String) -> String {
-    let quoted =
-        problem.split_once(" string \"").and_then(|(before, rest)| Some((before, rest.rsplit_once("\", expected")?)));
-    match quoted {
-        Some((before, (text, expected))) if text.len() > MAX_ECHO => format!("{before} a string, expected{expected}"),
-        _ => problem,
-    }
+fn discreet(problem: &str) -> String {
+    let said = [("invalid type: string \"", "\", expected"), ("unknown variant `", "`, expected")];
+    let said = said.iter().find_map(|(open, close)| {
+        let (text, expected) = problem.strip_prefix(open)?.rsplit_once(close)?;
+        let what = open.trim_end_matches([' ', '"', '`']);
+        (text.len() > MAX_ECHO).then(|| format!("{what}, expected{expected}"))
+    });
+    said.unwrap_or_else(|| problem.to_owned()).replace(char::is_control, " ")
 }
 
 /// Checks the form of a value that is there.
 pub(crate) fn check(path: &str, value: Option<&str>, form: impl Fn(&str) -> Result<(), String>) -> Result<(), Refusal> {
     value.map_or(Ok(()), form).map_err(|problem| Refusal::field(path, problem))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_could_be_a_secret_is_not_repeated() {
+        for (problem, want) in [
+            ("invalid type: string \"yes\", expected a boolean", "invalid type: string \"yes\", expected a boolean"),
+            (
+                "invalid type: string \"AGE-SECRET-KEY-1\"q\", expected a sequence",
+                "invalid type: string, expected a sequence",
+            ),
+            (
+                "unknown variant `Keep`, expected `Retain` or `Delete`",
+                "unknown variant `Keep`, expected `Retain` or `Delete`",
+            ),
+            (
+                "unknown variant `AGE-SECRET-KEY-1QQQ`, expected one of `a`, `b`",
+                "unknown variant, expected one of `a`, `b`",
+            ),
+            ("missing\nfield", "missing field"),
+        ] {
+            assert_eq!(discreet(problem), want);
+        }
+    }
 }

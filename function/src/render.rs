@@ -124,7 +124,7 @@ fn release(
     namespace: &str,
     order: &Order,
     platform: &Platform,
-    chart: Value,
+    chart: &Value,
 ) -> Value {
     json!({
         "apiVersion": "helm.crossplane.io/v1beta1",

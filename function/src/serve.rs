@@ -135,6 +135,7 @@ fn install_crypto_provider() {
 }
 
 /// Crossplane proves who it is with a certificate of `ca.crt`; nobody else is served.
+#[expect(clippy::disallowed_methods, reason = "certificates are files, read before anything is served")]
 fn tls(dir: &Path) -> Result<ServerTlsConfig, Error> {
     let read = |name: &str| {
         let path = dir.join(name);

@@ -59,7 +59,7 @@ fn object(object: Option<&Struct>) -> Value {
 }
 
 fn kubeconfig(resource: &v1::Resource) -> Option<Vec<u8>> {
-    resource.connection_details.get(KUBECONFIG).filter(|value| !value.is_empty()).map(|value| value.to_vec())
+    resource.connection_details.get(KUBECONFIG).filter(|value| !value.is_empty()).cloned()
 }
 
 fn encode(rendered: Rendered, answer: &mut RunFunctionResponse) {
@@ -70,7 +70,7 @@ fn encode(rendered: Rendered, answer: &mut RunFunctionResponse) {
     let composite = response::desired_composite(answer);
     add_status(composite.resource.get_or_insert_default(), &rendered.status);
     if let Some(kubeconfig) = rendered.kubeconfig {
-        composite.connection_details.insert(KUBECONFIG.to_owned(), kubeconfig.into());
+        composite.connection_details.insert(KUBECONFIG.to_owned(), kubeconfig);
     }
     for (name, composed) in rendered.resources {
         let desired = response::desired_composed(answer, name);

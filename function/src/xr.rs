@@ -218,6 +218,8 @@ impl Spec {
         read::check("spec.chartVersion", self.chart_version.as_deref(), |v| {
             forms::Version::known_vcluster(v).map(|_| ())
         })?;
+        read::check("spec.storage.className", self.storage.class_name.as_deref(), forms::class_name)?;
+        read::check("spec.rancher.owner", self.rancher.owner.as_deref(), forms::principal)?;
         read::check("spec.storage.size", self.storage.size.as_deref(), |s| forms::storage(s).map(|_| ()))?;
         for (index, recipient) in self.backup.recipients.iter().enumerate() {
             read::check(&format!("spec.backup.recipients[{index}]"), Some(recipient), forms::recipient)?;
@@ -256,8 +258,8 @@ mod tests {
 
     use super::*;
 
-    fn refusal(spec: Value) -> String {
-        Spec::parse(&spec).expect_err("refused").to_string()
+    fn refusal(spec: &Value) -> String {
+        Spec::parse(spec).expect_err("refused").to_string()
     }
 
     #[test]
@@ -275,11 +277,11 @@ mod tests {
                 spec = json!({ part: spec });
             }
             assert_eq!(
-                refusal(spec),
+                refusal(&spec),
                 format!("spec.{path}: \"value\" cannot be honoured by this version of the function; remove the field")
             );
         }
-        assert!(refusal(json!({"values": {"password": "hunter2"}})).starts_with("spec.values: this object cannot"));
+        assert!(refusal(&json!({"values": {"password": "hunter2"}})).starts_with("spec.values: this object cannot"));
     }
 
     #[test]
@@ -298,12 +300,15 @@ mod tests {
             json!({"backup": {"recipients": ["AGE-SECRET-KEY-1QQQ"]}}),
             json!({"storage": {"size": "lots"}}),
             json!({"storage": {"size": "0"}}),
+            json!({"storage": {"className": "a: b"}}),
+            json!({"rancher": {"owner": "a\"; curl"}}),
+            json!({"a\nb": 1}),
             json!({"chartVersion": "v0.36.1"}),
             json!({"chartVersion": "0.32.3"}),
             json!({"id": ""}),
             json!("all"),
         ];
-        let sentences: Vec<String> = wrong.into_iter().map(refusal).collect();
+        let sentences: Vec<String> = wrong.iter().map(refusal).collect();
         insta::assert_snapshot!(sentences.join("\n"), @r#"
         spec.backup.interval: "often" is not a duration; write it as 30s, 1m or 1h30m
         spec.backup.interval: invalid type: integer `60`, expected a string
@@ -313,11 +318,14 @@ mod tests {
         spec.deletionPolicy: unknown variant `Keep`, expected `Retain` or `Delete`
         spec.bootstrap: unknown variant `Newest`, expected `Latest` or `Empty`
         spec.backup.enabled: invalid type: string "yes", expected a boolean
-        spec.backup.recipients: invalid type: a string, expected a sequence
+        spec.backup.recipients: invalid type: string, expected a sequence
         spec.backup.recipients[0]: not an age recipient; copy the whole of age1... (62 characters) as `vcluster-backup keygen` prints it
         spec.backup.recipients[0]: holds an age identity, which must never be here: whoever reads the claim could open every backup; put its recipient (age1...) here and make a new identity
         spec.storage.size: "lots" is not a quantity; write it as 500m, 2, 256Mi or 5Gi
         spec.storage.size: "0" is no room at all; write it as 5Gi
+        spec.storage.className: "a: b" is not the name of an object; write a-z, 0-9, - and ., a letter or digit at both ends
+        spec.rancher.owner: "a\"; curl" is not a principal; write it as local://u-abc12 or keycloak_user://name@example.org
+        spec.a b: unknown field `a b`, expected one of `id`, `chartVersion`, `size`, `storage`, `backup`, `deletionPolicy`, `bootstrap`, `rancher`; remove it or mend its name
         spec.chartVersion: "v0.36.1" is not a chart version; write it as 0.36.1
         spec.chartVersion: vcluster chart 0.32.3 is not one this version of the function renders; use 0.33 to 0.36
         spec.id: 0 characters; write 1 to 63

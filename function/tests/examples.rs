@@ -1,5 +1,6 @@
 //! An example is a test is the documentation: every folder of `examples/` renders to its `rendered.yaml`.
 //! `EXPECTORATE=overwrite cargo test -p function-vcluster --test examples` writes them anew.
+#![allow(clippy::disallowed_methods, reason = "tests read and write files")]
 
 mod common;
 

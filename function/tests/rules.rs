@@ -62,7 +62,7 @@ fn what_earlier_steps_want_stays_as_it_is() {
         let xr = json!({"status": {"theirs": 1, "vcluster": {"old": true}}});
         let composite = w.desired.composite.get_or_insert_default();
         composite.resource = xr.as_object().map(json_to_struct);
-        composite.connection_details.insert("password".to_owned(), b"x".to_vec().into());
+        composite.connection_details.insert("password".to_owned(), b"x".to_vec());
     });
     let answer = world.answer();
     assert_eq!(names(&answer), ["s3", "theirs", "vcluster"]);
@@ -132,18 +132,19 @@ fn readiness_is_what_provider_helm_says_and_nothing_else() {
 
 #[test]
 fn backup_settings_change_without_a_byte_of_the_vcluster_release() {
-    let other = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p";
-    let key = format!("ed25519:{}", data_encoding::BASE64.encode(&[7; 32]));
+    type Change = fn(&mut World);
+    const OTHER: &str = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p";
+    const KEY: &str = "ed25519:BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=";
     for start in [World::new(), World::ready()] {
         let (before, old) = (start.desired("vcluster").expect("desired").to_string(), settings(&start));
-        let changes: [(&str, Box<dyn FnOnce(&mut World)>); 7] = [
-            ("interval", Box::new(|w| w.xr["spec"]["backup"]["interval"] = json!("10m"))),
-            ("recipients", Box::new(move |w| w.xr["spec"]["backup"]["recipients"] = json!([other]))),
-            ("bootstrap", Box::new(|w| w.xr["spec"]["bootstrap"] = json!("Latest"))),
-            ("endpoint", Box::new(|w| w.input["store"]["endpoint"] = json!("https://other:9000"))),
-            ("trust", Box::new(|w| w.input["trust"] = json!([key]))),
-            ("status", Box::new(|w| w.xr["status"] = json!({"backup": {"newest": {"id": "g/1"}}}))),
-            ("uid", Box::new(|w| w.xr["metadata"]["uid"] = json!("another"))),
+        let changes: [(&str, Change); 7] = [
+            ("interval", |w| w.xr["spec"]["backup"]["interval"] = json!("10m")),
+            ("recipients", |w| w.xr["spec"]["backup"]["recipients"] = json!([OTHER])),
+            ("bootstrap", |w| w.xr["spec"]["bootstrap"] = json!("Latest")),
+            ("endpoint", |w| w.input["store"]["endpoint"] = json!("https://other:9000")),
+            ("trust", |w| w.input["trust"] = json!([KEY])),
+            ("status", |w| w.xr["status"] = json!({"backup": {"newest": {"id": "g/1"}}})),
+            ("uid", |w| w.xr["metadata"]["uid"] = json!("another")),
         ];
         for (name, change) in changes {
             let world = start.clone().with(change);
@@ -348,7 +349,7 @@ fn what_the_status_has_pinned_is_never_forgotten() {
 fn the_kubeconfig_is_handed_on_and_survives_a_gap() {
     let details = |world: &World| {
         let composite = world.answer().desired.and_then(|state| state.composite).expect("a composite");
-        composite.connection_details.get("kubeconfig").map(|value| value.to_vec())
+        composite.connection_details.get("kubeconfig").cloned()
     };
     let mut world = World::ready();
     assert_eq!(details(&world), None);
@@ -358,7 +359,7 @@ fn the_kubeconfig_is_handed_on_and_survives_a_gap() {
     world.kubeconfig = None;
     let mut request = world.request();
     let composite = request.observed.as_mut().and_then(|state| state.composite.as_mut()).expect("a composite");
-    composite.connection_details.insert("kubeconfig".to_owned(), b"old".to_vec().into());
+    composite.connection_details.insert("kubeconfig".to_owned(), b"old".to_vec());
     let answer = function_vcluster::wire::answer(&request);
     let composite = answer.desired.and_then(|state| state.composite).expect("a composite");
     assert_eq!(composite.connection_details["kubeconfig"], b"old");
@@ -374,7 +375,7 @@ fn doubt_stops_everything_in_words_that_do_not_change() {
         ("another owner", |w| w.xr["metadata"]["labels"]["crossplane.io/claim-namespace"] = json!("team-b")),
         ("another platform", |w| w.input["id"] = json!("eu-2")),
         ("a foreign helm name", |w| {
-            w.find("s3")["metadata"]["annotations"]["crossplane.io/external-name"] = json!("x")
+            w.find("s3")["metadata"]["annotations"]["crossplane.io/external-name"] = json!("x");
         }),
         ("another host namespace", |w| w.input["hostNamespacePrefix"] = json!("v-")),
         ("another platform namespace", |w| w.input["namespace"] = json!("other")),

@@ -98,6 +98,8 @@ impl Platform {
         if let Some(size) = self.defaults.size.as_ref().filter(|size| !self.sizes.contains_key(*size)) {
             return Err(Refusal::field("input.defaults.size", unknown_size(size, self)));
         }
+        let class = self.defaults.storage.class_name.as_deref();
+        read::check("input.defaults.storage.className", class, forms::class_name)?;
         read::check("input.defaults.storage.size", self.defaults.storage.size.as_deref(), storage)?;
         read::check("input.limits.maxStorage", self.limits.max_storage.as_deref(), storage)?;
         if self.limits.min_interval.is_zero() {

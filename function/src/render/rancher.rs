@@ -13,7 +13,7 @@ pub(super) fn release(platform: &Platform, order: &Order) -> Result<Value, Refus
         return Err(Refusal::RancherGone);
     };
     let chart = chart(rancher_cluster, order);
-    let mut object = super::release(RANCHER, &names.rancher(), &names.platform_namespace, order, platform, chart);
+    let mut object = super::release(RANCHER, &names.rancher(), &names.platform_namespace, order, platform, &chart);
     let spec = &mut object["spec"];
     spec["forProvider"]["waitTimeout"] = json!("9m"); // its hooks outlast Helm's five minutes; the provider ends at ten
     spec["forProvider"]["values"] = json!({

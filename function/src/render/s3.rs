@@ -16,7 +16,7 @@ use crate::{
 pub(super) fn release(xr: &Xr, platform: &Platform, order: &Order) -> Result<Value, Refusal> {
     let names = &order.names;
     let chart = chart(&platform.charts.s3_register, order);
-    let mut object = super::release(S3, &names.s3(), &names.host_namespace, order, platform, chart);
+    let mut object = super::release(S3, &names.s3(), &names.host_namespace, order, platform, &chart);
     let spec = &mut object["spec"];
     spec["forProvider"]["values"] = values(xr, platform, order)?;
     match order.deletion_policy {

@@ -22,7 +22,7 @@ pub(super) fn release(platform: &Platform, order: &Order, build: &Build) -> Valu
     let (names, charts) = (&order.names, &platform.charts.vcluster);
     let pull_secret = charts.pull_secret.as_deref();
     let chart = chart_of(&charts.name, &charts.repository, &build.chart_version, pull_secret, order);
-    let mut object = super::release(VCLUSTER, names.key.as_str(), &names.host_namespace, order, platform, chart);
+    let mut object = super::release(VCLUSTER, names.key.as_str(), &names.host_namespace, order, platform, &chart);
     if let Some(size) = &build.size {
         object["metadata"]["annotations"][SIZE_ANNOTATION] = json!(size);
     }

@@ -1,5 +1,5 @@
 //! What the tests share: the examples, and a cluster that exists only in two maps.
-#![allow(dead_code, unreachable_pub, reason = "every test file uses its own part")]
+#![allow(dead_code, unreachable_pub, clippy::disallowed_methods, reason = "every test file uses its own part")]
 
 use std::{fs, path::PathBuf};
 
@@ -76,7 +76,7 @@ impl World {
         for (name, object) in &self.observed {
             let mut resource = resource(object);
             if let Some(kubeconfig) = self.kubeconfig.as_ref().filter(|_| name == "vcluster") {
-                resource.connection_details.insert("kubeconfig".to_owned(), kubeconfig.clone().into());
+                resource.connection_details.insert("kubeconfig".to_owned(), kubeconfig.clone());
             }
             state.resources.insert(name.clone(), resource);
         }

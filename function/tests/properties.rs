@@ -1,0 +1,158 @@
+//! Whatever is asked, the answer is lawful: no panic, the tag and foreign desired state kept, nothing observed dropped.
+
+mod common;
+
+use common::{World, bytes, names};
+use function_sdk_rust::proto::v1::Severity;
+use proptest::prelude::*;
+use serde_json::{Map, Value, json};
+
+/// Any JSON, of the depth that manifests have.
+fn any_json() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i32>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        "\\PC{0,20}".prop_map(Value::from),
+        word().prop_map(Value::from),
+    ];
+    leaf.prop_recursive(4, 32, 6, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            prop::collection::btree_map(word(), inner, 0..5).prop_map(|map| Value::Object(map.into_iter().collect())),
+        ]
+    })
+}
+
+/// Words that mean something here, so that more than the first check is reached.
+fn word() -> impl Strategy<Value = String> {
+    let words = [
+        "spec",
+        "status",
+        "metadata",
+        "labels",
+        "name",
+        "uid",
+        "backup",
+        "interval",
+        "1m",
+        "recipients",
+        "storage",
+        "size",
+        "className",
+        "5Gi",
+        "small",
+        "rancher",
+        "enabled",
+        "deletionPolicy",
+        "Delete",
+        "bootstrap",
+        "Latest",
+        "id",
+        "charts",
+        "vcluster",
+        "store",
+        "endpoint",
+        "http://x",
+        "trustedKeys",
+        "newest",
+        "chartVersion",
+        "0.36.1",
+    ];
+    prop::sample::select(words.to_vec()).prop_map(str::to_owned)
+}
+
+/// A path into a document and what is put there.
+fn edit(document: &mut Value, path: &[usize], value: Value) {
+    let Some((step, rest)) = path.split_first() else { return *document = value };
+    match document {
+        Value::Object(map) if !map.is_empty() => {
+            let at = step % map.len();
+            if let Some(inner) = map.values_mut().nth(at) {
+                edit(inner, rest, value);
+            }
+        }
+        Value::Array(list) if !list.is_empty() => {
+            let at = step % list.len();
+            edit(&mut list[at], rest, value);
+        }
+        leaf => *leaf = value,
+    }
+}
+
+fn lawful(world: &World) {
+    let answer = world.answer();
+    assert_eq!(bytes(&world.answer()), bytes(&answer), "the same request, the same answer");
+    assert_eq!(answer.meta.as_ref().expect("meta").tag, "tag");
+    match &answer.results[..] {
+        [] => {
+            assert_eq!(answer.conditions.len(), 4);
+            let desired = names(&answer);
+            for (name, _) in world.observed.iter().filter(|(name, _)| ["vcluster", "s3"].contains(&name.as_str())) {
+                assert!(desired.contains(name), "{name} was dropped");
+            }
+            let off = world.xr["spec"]["rancher"]["enabled"] == json!(false);
+            assert!(
+                off || desired.contains(&"rancher".to_owned()) || !world.observed.iter().any(|(n, _)| n == "rancher")
+            );
+        }
+        [fatal] => {
+            assert_eq!(fatal.severity, Severity::Fatal as i32);
+            assert!(!fatal.message.is_empty() && !fatal.message.contains('\n'), "one sentence: {}", fatal.message);
+            assert_eq!(answer.desired, Some(world.desired.clone()));
+        }
+        many => panic!("{many:?}"),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 192, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_xr_and_any_input(xr in any_json(), input in any_json()) {
+        lawful(&World::new().with(|w| w.xr = xr.clone()));
+        lawful(&World::new().with(|w| w.input = input.clone()));
+        let spec = World::new().with(|w| w.xr["spec"] = xr);
+        lawful(&spec);
+    }
+
+    #[test]
+    fn one_edit_anywhere(
+        which in 0..5usize,
+        path in prop::collection::vec(any::<usize>(), 0..8),
+        value in any_json(),
+    ) {
+        let world = World::ready().with(|w| match which {
+            0 => edit(&mut w.xr, &path, value),
+            1 => edit(&mut w.input, &path, value),
+            at => edit(&mut w.observed[at - 2].1, &path, value),
+        });
+        lawful(&world);
+    }
+
+    #[test]
+    fn any_name_gives_names_that_kubernetes_takes(name in "\\PC{1,80}", owner in "\\PC{0,40}") {
+        let world = World::new().with(|w| {
+            w.xr["metadata"]["name"] = json!(name);
+            w.xr["metadata"]["labels"]["crossplane.io/claim-namespace"] = json!(owner);
+        });
+        let vcluster = world.desired("vcluster").expect("desired");
+        let label = |text: &str| {
+            text.len() <= 63 && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        };
+        let namespace = vcluster["spec"]["forProvider"]["namespace"].as_str().expect("text");
+        prop_assert!(label(namespace) && label(vcluster["metadata"]["name"].as_str().expect("text")));
+    }
+}
+
+#[test]
+fn a_map_of_everything_is_refused_not_ignored() {
+    let mut spec = Map::new();
+    for field in ["kubernetesVersion", "access", "values", "restore", "distro", "anything"] {
+        spec.insert(field.to_owned(), json!({"a": 1}));
+        let one = World::new().with(|w| w.xr["spec"] = json!({ field: {"a": 1} }));
+        assert!(one.refusal().starts_with(&format!("spec.{field}: ")), "{}", one.refusal());
+    }
+    assert!(World::new().with(|w| w.xr["spec"] = Value::Object(spec)).refusal().starts_with("spec."));
+}

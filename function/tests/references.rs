@@ -1,0 +1,237 @@
+//! Every reader's reference has a writer: mounts, Secrets, keys, folders, namespaces and names, over every example.
+//!
+//! What the function refers to is written by three charts and by people. Their objects stand in [`writers`], as small
+//! as they can be said; that the charts really make them is shown end to end.
+#![allow(clippy::disallowed_methods, reason = "tests read and write files")]
+
+mod common;
+
+use std::collections::BTreeMap;
+
+use common::{examples, values};
+use function_vcluster::offline;
+use serde_json::Value;
+use vcluster_proto::settings::Settings;
+
+/// (kind, namespace, name) and the keys it holds.
+type Objects = BTreeMap<(&'static str, String, String), Vec<&'static str>>;
+
+/// What is rendered of one example.
+struct Rendered {
+    xr: Value,
+    releases: BTreeMap<String, Value>,
+}
+
+impl Rendered {
+    fn all() -> Vec<(String, Self)> {
+        let read = |folder: &std::path::Path, name: &str| std::fs::read_to_string(folder.join(name)).ok();
+        let render = |folder: &std::path::Path| {
+            let (xr, composition) = (read(folder, "xr.yaml"), read(folder, "composition.yaml"));
+            let (observed, required) = (read(folder, "observed.yaml"), read(folder, "required.yaml"));
+            let (xr, composition) = (xr.expect("an XR"), composition.expect("a Composition"));
+            let mut documents = offline::render_files(&xr, &composition, observed.as_deref(), required.as_deref())
+                .expect("rendered")
+                .into_iter();
+            let xr = documents.next().expect("the XR comes first");
+            let name =
+                |release: &Value| text(&release["metadata"]["annotations"], "crossplane.io/composition-resource-name");
+            Self { xr, releases: documents.map(|release| (name(&release), release)).collect() }
+        };
+        examples().iter().map(|folder| (folder.display().to_string(), render(folder))).collect()
+    }
+
+    fn helm_name(&self, resource: &str) -> String {
+        text(&self.releases[resource]["metadata"]["annotations"], "crossplane.io/external-name")
+    }
+
+    fn home(&self, resource: &str) -> String {
+        text(&self.releases[resource]["spec"]["forProvider"], "namespace")
+    }
+
+    fn values(&self, resource: &str) -> &Value {
+        values(&self.releases[resource])
+    }
+}
+
+fn text(object: &Value, field: &str) -> String {
+    object[field].as_str().unwrap_or_else(|| panic!("{field} is text in {object}")).to_owned()
+}
+
+/// Everything that is written, by whom it may be.
+fn writers(rendered: &Rendered) -> Objects {
+    let mut objects = Objects::new();
+    let mut write = |kind, namespace: &str, name: String, keys: &[&'static str]| {
+        objects.insert((kind, namespace.to_owned(), name), keys.to_vec());
+    };
+    // Chart vcluster, and the vcluster itself.
+    let (release, home) = (rendered.helm_name("vcluster"), rendered.home("vcluster"));
+    write("Service", &home, release.clone(), &[]);
+    write("ServiceAccount", &home, format!("vc-{release}"), &[]);
+    write("Secret", &home, format!("vc-{release}"), &["config", "certificate-authority"]);
+    if rendered.releases.contains_key("s3") {
+        // Chart s3-register.
+        let (v, home) = (rendered.values("s3"), rendered.home("s3"));
+        let (name, platform) = (text(v, "clustername"), text(v, "platformNamespace"));
+        write("ConfigMap", &home, format!("{name}-backup"), &["settings.yaml"]);
+        write("ConfigMap", &home, format!("{name}-backup-status"), &["status.yaml"]);
+        write("Secret", &home, format!("{name}-s3"), &["s3accesskey", "s3secretkey"]);
+        write("Secret", &platform, format!("{name}-s3"), &["s3accesskey", "s3secretkey"]);
+        write("Job", &platform, format!("{name}-s3"), &[]);
+        write("RoleBinding", &home, format!("vc-{name}"), &[]); // its subject is the pod's service account
+        write("Bucket", "", text(v, "bucket"), &[]);
+        // A person.
+        write("Secret", &home, format!("{name}-key"), &["identity", "passphrase"]);
+        write("Secret", &platform, text(&v["s3"], "existingSecret"), &["rootUser", "rootPassword"]);
+    }
+    write("Secret", "vcluster-platform", "apitoken".to_owned(), &["APITOKEN"]);
+    objects
+}
+
+/// The files a container finds in its folders: what the sidecar's `--config-dir` promises it.
+const CONFIG_FILES: [(&str, &[&str]); 4] = [
+    ("settings", &["settings.yaml"]),
+    ("s3", &["s3accesskey", "s3secretkey"]),
+    ("key", &["identity", "passphrase"]),
+    ("status", &["status.yaml"]),
+];
+
+#[test]
+fn every_mount_leads_to_an_object_that_somebody_writes() {
+    for (example, rendered) in Rendered::all() {
+        let (written, home) = (writers(&rendered), rendered.home("vcluster"));
+        let stateful_set = &rendered.values("vcluster")["controlPlane"]["statefulSet"];
+        let volumes = stateful_set["persistence"]["addVolumes"].as_array().expect("volumes");
+        for container in ["initContainers", "sidecarContainers"].map(|list| &stateful_set[list][0]) {
+            let mounts = container["volumeMounts"].as_array().expect("mounts");
+            let at = |path: &str| {
+                let mount = mounts.iter().find(|mount| mount["mountPath"] == path);
+                mount.unwrap_or_else(|| panic!("{example}: {} has nothing at {path}", container["name"]))
+            };
+            let volume = |mount: &Value| {
+                let volume = volumes.iter().find(|volume| volume["name"] == mount["name"]);
+                volume.unwrap_or_else(|| panic!("{example}: no volume {}", mount["name"]))
+            };
+            let config_dir = argument(container, "--config-dir");
+            for (folder, files) in CONFIG_FILES {
+                let mount = at(&format!("{config_dir}/{folder}"));
+                assert_eq!(mount["readOnly"], true, "{example}: {folder}");
+                let volume = volume(mount);
+                let (kind, source, name) = match volume.get("configMap") {
+                    Some(source) => ("ConfigMap", source, text(source, "name")),
+                    None => ("Secret", &volume["secret"], text(&volume["secret"], "secretName")),
+                };
+                assert_eq!(source["optional"], true, "{example}: {folder} must not hold the pod back");
+                let keys = written.get(&(kind, home.clone(), name.clone()));
+                let keys = keys.unwrap_or_else(|| panic!("{example}: nobody writes {kind} {home}/{name}"));
+                for file in files {
+                    assert!(keys.contains(file), "{example}: {kind} {name} has no {file}");
+                }
+            }
+            // Both are written to: the chart's own volume, and one that never reaches the disk it backs up.
+            let data = at(&argument(container, "--data-dir"));
+            assert_eq!((&data["name"], data.get("readOnly")), (&"data".into(), None), "{example}");
+            let spool = at(&argument(container, "--spool-dir"));
+            assert!(volume(spool).get("emptyDir").is_some() && spool.get("readOnly").is_none(), "{example}");
+        }
+        let names: Vec<_> = volumes.iter().map(|volume| text(volume, "name")).collect();
+        let mounted = |name: &String| {
+            let mounts = stateful_set["sidecarContainers"][0]["volumeMounts"].as_array().expect("mounts");
+            mounts.iter().any(|mount| mount["name"] == **name)
+        };
+        assert!(names.iter().all(mounted), "{example}: no volume is there for nothing");
+    }
+}
+
+fn argument(container: &Value, flag: &str) -> String {
+    let args: Vec<&str> = container["args"].as_array().expect("args").iter().filter_map(Value::as_str).collect();
+    let at = args.iter().position(|arg| *arg == flag).unwrap_or_else(|| panic!("{flag} in {args:?}"));
+    args[at + 1].to_owned()
+}
+
+#[test]
+fn the_settings_speak_of_the_vcluster_and_store_that_are_made() {
+    for (example, rendered) in Rendered::all() {
+        let (written, s3) = (writers(&rendered), rendered.values("s3"));
+        let settings = Settings::from_yaml(&text(s3, "settings")).expect("the sidecar reads it");
+        let key = rendered.helm_name("vcluster");
+        assert_eq!(settings.cluster.key, key, "{example}");
+        assert_eq!(settings.cluster.namespace, rendered.home("vcluster"), "{example}");
+        let bucket = settings.store.url.strip_prefix("s3://").expect("an S3 store");
+        assert!(written.contains_key(&("Bucket", String::new(), bucket.to_owned())), "{example}: {bucket}");
+        assert_eq!(settings.store.endpoint.as_deref(), s3["s3"]["url"].as_str(), "{example}");
+        let registration = settings.store.registration.expect("named when the store refuses");
+        let (namespace, job) = registration.split_once('/').expect("namespace/name");
+        assert!(written.contains_key(&("Job", namespace.to_owned(), job.to_owned())), "{example}: {registration}");
+        // The chart names everything after the key, its Role serves the pod of the release of that name.
+        assert_eq!(s3["clustername"], *key, "{example}");
+        let home = rendered.home("s3");
+        assert_eq!(home, rendered.home("vcluster"), "{example}: what the pod mounts is in its namespace");
+        assert!(written.contains_key(&("RoleBinding", home.clone(), format!("vc-{key}"))), "{example}");
+        assert!(written.contains_key(&("ServiceAccount", home, format!("vc-{key}"))), "{example}");
+        let admin = (text(s3, "platformNamespace"), text(&s3["s3"], "existingSecret"));
+        let keys = written.get(&("Secret", admin.0, admin.1)).expect("the platform's own Secret");
+        for field in ["adminUserKey", "adminPasswordKey"] {
+            assert!(keys.contains(&text(&s3["s3"], field).as_str()), "{example}: {field}");
+        }
+    }
+}
+
+#[test]
+fn the_kubeconfig_leads_to_the_vcluster() {
+    for (example, rendered) in Rendered::all() {
+        let (written, home, key) = (writers(&rendered), rendered.home("vcluster"), rendered.helm_name("vcluster"));
+        let spec = &rendered.releases["vcluster"]["spec"];
+        let details = &spec["connectionDetails"][0];
+        let secret = ("Secret", text(details, "namespace"), text(details, "name"));
+        let field = text(details, "fieldPath");
+        let keys = written.get(&secret).unwrap_or_else(|| panic!("{example}: nobody writes {secret:?}"));
+        assert!(keys.contains(&field.strip_prefix("data.").expect("data of a Secret")), "{example}: {field}");
+        let target =
+            (text(&spec["writeConnectionSecretToRef"], "namespace"), text(&spec["writeConnectionSecretToRef"], "name"));
+        assert_ne!((secret.1.clone(), secret.2.clone()), target, "{example}: a copy is not written over its source");
+
+        let status = &rendered.xr["status"]["vcluster"];
+        assert_eq!((text(status, "namespace"), text(status, "kubeconfigSecret")), (secret.1, secret.2), "{example}");
+        assert_eq!(status["release"], *key, "{example}");
+        let endpoint = text(&rendered.values("vcluster")["exportKubeConfig"], "server");
+        assert_eq!(status["endpoint"], *endpoint, "{example}");
+        let host = endpoint.strip_prefix("https://").and_then(|rest| rest.strip_suffix(":443")).expect("a Service");
+        let (service, namespace) = host.split_once('.').expect("service.namespace");
+        assert!(written.contains_key(&("Service", namespace.to_owned(), service.to_owned())), "{example}: {host}");
+        assert_eq!(namespace, home, "{example}");
+        let backup = &rendered.xr["status"]["backup"];
+        assert_eq!(backup["bucket"], rendered.values("s3")["bucket"], "{example}");
+    }
+}
+
+#[test]
+fn the_registration_finds_the_vcluster_and_its_token() {
+    let mut seen = 0;
+    for (example, rendered) in Rendered::all().into_iter().filter(|(_, r)| r.releases.contains_key("rancher")) {
+        let rancher = rendered.values("rancher");
+        assert_eq!(text(rancher, "vclusterReleaseName"), rendered.helm_name("vcluster"), "{example}");
+        assert_eq!(text(rancher, "targetnamespace"), rendered.home("vcluster"), "{example}");
+        let token = ("Secret", rendered.home("rancher"), "apitoken".to_owned());
+        assert!(writers(&rendered).contains_key(&token), "{example}: {token:?}");
+        assert!(rancher["insecure"].is_boolean() && rancher["createOwner"]["enabled"].is_boolean(), "{example}");
+        seen += 1;
+    }
+    assert!(seen > 0, "an example shows the registration");
+}
+
+#[test]
+fn trap_08_what_may_change_is_not_in_the_values_of_the_vcluster() {
+    // The pod template carries a hash of all values: each change of them restarts the tenant's API server.
+    for (example, rendered) in Rendered::all() {
+        let values = rendered.values("vcluster").to_string();
+        let settings = Settings::from_yaml(&text(rendered.values("s3"), "settings")).expect("readable");
+        let endpoint = settings.store.endpoint.expect("an endpoint");
+        for secret in settings.backup.recipients.iter().chain([&settings.store.url, &endpoint, &settings.cluster.uid]) {
+            assert!(!values.contains(secret.as_str()), "{example}: {secret}");
+        }
+        for container in ["initContainers", "sidecarContainers"] {
+            let container = &rendered.values("vcluster")["controlPlane"]["statefulSet"][container][0];
+            assert!(container.get("env").is_none() && container.get("command").is_none(), "{example}");
+        }
+    }
+}
