@@ -210,10 +210,16 @@ impl Error {
     #[must_use]
     pub fn chain(&self) -> String {
         let mut text = self.to_string();
+        let mut last = String::new();
         let mut cause = std::error::Error::source(self);
         while let Some(error) = cause {
-            text.push_str(": ");
-            text.push_str(&error.to_string());
+            let words = error.to_string();
+            // Some libraries repeat their cause; once is enough.
+            if last.is_empty() || !words.contains(&last) {
+                text.push_str(": ");
+                text.push_str(&words);
+            }
+            last = words;
             cause = error.source();
         }
         text

@@ -87,10 +87,12 @@ async fn back_up(options: &Options) -> Result<u8, Error> {
     let place = config::place(options, &config::process_environment)?;
     let recipients = config.recipients.clone().ok_or(Error::NoKey)?;
     let (path, layout) = sqlite::find(&place.data_dir).ok_or_else(|| no_database(&place.data_dir))?;
-    let mut live = Live::open(&path)?;
+    // The store first: a command that fails there leaves no trace on the data volume.
     let store = config.open_store()?;
+    let catalog = Catalog::load(&store).await?;
+    let mut live = Live::open(&path)?;
     let signer = Signer::load_or_make(&place.data_dir)?;
-    let mut lineage = Lineage::begin(&Catalog::load(&store).await?, &recipients, Timestamp::now())?;
+    let mut lineage = Lineage::begin(&catalog, &recipients, Timestamp::now())?;
     let list = lineage.recipients().to_vec();
     let mut captured = crate::blocking(move || backup::capture(&mut live, layout, &list, &place)).await?;
     let signed = lineage.commit(&store, &signer, &config.cluster, &mut captured).await?;

@@ -95,6 +95,7 @@ struct Daemon {
     status: Status,
     failures: u32,
     said: String,
+    said_of_settings: String,
     pass: Duration,
 }
 
@@ -116,6 +117,7 @@ impl Daemon {
             status,
             failures: 0,
             said: String::new(),
+            said_of_settings: String::new(),
             pass: Duration::ZERO,
         })
     }
@@ -181,11 +183,16 @@ impl Daemon {
         match Config::load(&self.options, &config::process_environment) {
             Ok(config) => {
                 self.config = Some(config.clone());
+                self.said_of_settings.clear();
                 Ok(config)
             }
             Err(error) => {
                 let old = self.config.clone().ok_or_else(|| Error::Usage(error.chain()))?;
-                self.say(&format!("the settings cannot be used, the old ones stay: {}", error.chain()));
+                let sentence = error.chain();
+                if self.said_of_settings != sentence {
+                    tracing::error!("the settings cannot be used, the old ones stay: {sentence}");
+                    self.said_of_settings = sentence;
+                }
                 Ok(old)
             }
         }
