@@ -17,6 +17,8 @@ pub const OURS: [&str; 3] = [VCLUSTER, S3, RANCHER];
 
 /// The annotation that remembers the preset a vcluster was made with.
 pub const SIZE_ANNOTATION: &str = "vcluster.fn.crossplane.io/size";
+/// The annotation that remembers for which fields the owner has given his word: taken back, a default may follow.
+pub const ORDERED_ANNOTATION: &str = "vcluster.fn.crossplane.io/ordered";
 /// The annotation that fixes the Helm release's name.
 pub const EXTERNAL_NAME: &str = "crossplane.io/external-name";
 
@@ -72,6 +74,11 @@ impl<'a> Release<'a> {
     /// The preset it was made with.
     pub fn size(self) -> Option<&'a str> {
         self.annotation(SIZE_ANNOTATION)
+    }
+
+    /// Whether the owner had given his word for a field.
+    pub fn was_ordered(self, field: &str) -> bool {
+        self.annotation(ORDERED_ANNOTATION).is_some_and(|fields| fields.split(',').any(|ordered| ordered == field))
     }
 
     /// One of its values.

@@ -1,7 +1,8 @@
 //! What is ordered: the claim's words, the platform's defaults and what already runs, joined once. Pure.
 //!
 //! A change of the vcluster's values restarts the tenant's API server, and only the owner's own edit may cause that.
-//! So for everything that ends up there the claim's word comes first, then what runs, and a default only last.
+//! So for everything that ends up there the claim's word comes first, then what runs, and a default only last: when
+//! nothing runs yet, or when the owner has taken his word back.
 
 use std::time::Duration;
 
@@ -35,6 +36,8 @@ const SIDECAR_IMAGE: &str = "/controlPlane/statefulSet/sidecarContainers/0/image
 pub struct Order {
     /// Every name.
     pub names: Names,
+    /// The fields that are in force by the owner's word.
+    pub ordered: Vec<&'static str>,
     /// The build that changes nothing by itself.
     pub kept: Build,
     /// The build for a control plane that restarts anyway, or does not run yet.
@@ -85,7 +88,8 @@ impl Order {
         let running = observed.release(VCLUSTER);
         let runs_sidecar = running.map(|r| r.value(SIDECARS).and_then(Value::as_array).is_some_and(|s| !s.is_empty()));
         let defaults = &platform.defaults;
-        let backup = xr.spec.backup.enabled.or(runs_sidecar).or(defaults.backup.enabled).unwrap_or(true);
+        let kept_sidecar = unless_taken_back(running, "backup.enabled", runs_sidecar);
+        let backup = xr.spec.backup.enabled.or(kept_sidecar).or(defaults.backup.enabled).unwrap_or(true);
         let recipients = recipients(xr, platform);
         if backup && recipients.is_empty() {
             return Err(Refusal::NoRecipients);
@@ -98,6 +102,7 @@ impl Order {
             || platform.charts.vcluster.upgrade == Upgrade::Always;
         Ok(Self {
             names,
+            ordered: ordered(xr),
             kept,
             fresh,
             moves,
@@ -112,6 +117,21 @@ impl Order {
             rancher_owner: xr.spec.rancher.owner.clone(),
         })
     }
+}
+
+fn ordered(xr: &Xr) -> Vec<&'static str> {
+    let spec = &xr.spec;
+    let words = [
+        ("backup.enabled", spec.backup.enabled.is_some()),
+        ("deletionPolicy", spec.deletion_policy.is_some()),
+        ("size", spec.size.is_some()),
+    ];
+    words.into_iter().filter_map(|(field, said)| said.then_some(field)).collect()
+}
+
+/// What runs by the owner's word does not go on without it.
+fn unless_taken_back<T>(running: Option<Release<'_>>, field: &str, runs: Option<T>) -> Option<T> {
+    runs.filter(|_| !running.is_some_and(|running| running.was_ordered(field)))
 }
 
 fn names(xr: &Xr, platform: &Platform) -> Names {
@@ -188,7 +208,8 @@ fn size(
 ) -> Result<(Option<String>, Option<Value>), Refusal> {
     let ran = running.and_then(Release::size);
     let wanted = xr.spec.size.as_deref();
-    let default = if running.is_some() { ran } else { platform.defaults.size.as_deref() };
+    let new = running.is_none_or(|running| running.was_ordered("size"));
+    let default = if new { platform.defaults.size.as_deref() } else { ran };
     let Some(name) = wanted.or(default) else { return Ok((None, running.and_then(|r| r.value(RESOURCES)).cloned())) };
     let Some(preset) = platform.sizes.get(name) else {
         if ran == Some(name) {
@@ -261,6 +282,7 @@ fn deletion_policy(xr: &Xr, platform: &Platform, running: Option<Release<'_>>) -
         Some("Delete") => DeletionPolicy::Delete,
         _ => DeletionPolicy::Retain,
     });
+    let ran = unless_taken_back(running, "deletionPolicy", ran);
     xr.spec.deletion_policy.or(ran).or(platform.defaults.deletion_policy).unwrap_or(DeletionPolicy::Retain)
 }
 

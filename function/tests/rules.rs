@@ -216,6 +216,30 @@ fn the_owner_moves_what_is_his() {
 }
 
 #[test]
+fn a_word_taken_back_leaves_the_default() {
+    // Else a vcluster once ordered with Delete would lose its data though nobody asks for it any more.
+    let default = World::ready().desired("vcluster").expect("desired");
+    let words = [
+        ("/spec/deletionPolicy", json!("Delete")),
+        ("/spec/backup/enabled", json!(false)),
+        ("/spec/size", json!("large")),
+    ];
+    for (pointer, word) in words {
+        let (parent, field) = pointer.rsplit_once('/').expect("a pointer");
+        let mut world = World::new().with(|w| {
+            w.xr["spec"].as_object_mut().expect("spec").remove("size");
+            w.xr.pointer_mut(parent).expect("there")[field] = word;
+            w.xr["spec"]["storage"] = json!({"size": "5Gi"});
+        });
+        world.settle();
+        assert_ne!(values(&world.desired("vcluster").expect("desired")), values(&default), "{pointer} counts");
+        world.xr.pointer_mut(parent).and_then(Value::as_object_mut).expect("there").remove(field);
+        let back = world.desired("vcluster").expect("desired");
+        assert_eq!(values(&back), values(&default), "{pointer} taken back");
+    }
+}
+
+#[test]
 fn a_default_never_goes_back_to_an_older_chart() {
     let mut world = World::new().with(|w| w.xr["spec"]["chartVersion"] = json!("0.36.1"));
     world.settle();

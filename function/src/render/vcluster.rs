@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::chart_of;
 use crate::{
     key::Names,
-    observed::{KUBECONFIG, SIZE_ANNOTATION, VCLUSTER},
+    observed::{KUBECONFIG, ORDERED_ANNOTATION, SIZE_ANNOTATION, VCLUSTER},
     order::{Build, Order},
     platform::Platform,
 };
@@ -25,6 +25,9 @@ pub(super) fn release(platform: &Platform, order: &Order, build: &Build) -> Valu
     let mut object = super::release(VCLUSTER, names.key.as_str(), &names.host_namespace, order, platform, &chart);
     if let Some(size) = &build.size {
         object["metadata"]["annotations"][SIZE_ANNOTATION] = json!(size);
+    }
+    if !order.ordered.is_empty() {
+        object["metadata"]["annotations"][ORDERED_ANNOTATION] = json!(order.ordered.join(","));
     }
     let spec = &mut object["spec"];
     spec["forProvider"]["values"] = values(order, build);
