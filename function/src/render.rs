@@ -86,7 +86,7 @@ pub fn render(xr: &Xr, platform: &Platform, observed: &Observed) -> Result<Rende
     let awaiting = order.rancher != registers || resources.values().any(|resource| !resource.ready);
     Ok(Rendered {
         conditions: conditions(&order, ready(RANCHER)),
-        status: status(xr, platform, &order, build),
+        status: status(xr, platform, &order, build, resources.contains_key(S3)),
         kubeconfig: running.and_then(Release::kubeconfig).or(observed.kubeconfig.as_deref()).map(<[u8]>::to_vec),
         ttl: if awaiting { Some(AWAITING) } else { order.backup.then_some(WATCHING) },
         resources,
@@ -153,7 +153,7 @@ fn chart_of(name: &str, repository: &str, version: &str, pull_secret: Option<&st
 }
 
 /// Facts known now, and what must never be forgotten.
-fn status(xr: &Xr, platform: &Platform, order: &Order, build: &Build) -> Map<String, Value> {
+fn status(xr: &Xr, platform: &Platform, order: &Order, build: &Build, stored: bool) -> Map<String, Value> {
     let names = &order.names;
     let vcluster = json!({
         "key": names.key.as_str(),
@@ -166,8 +166,10 @@ fn status(xr: &Xr, platform: &Platform, order: &Order, build: &Build) -> Map<Str
     let mut backup = xr.remembered.clone();
     // Cores before 1.17 show no conditions of functions: the state is mirrored here.
     backup.insert("state".to_owned(), json!(if order.backup { "Unknown" } else { "Disabled" }));
-    backup.insert("bucket".to_owned(), json!(names.bucket));
-    backup.insert("endpoint".to_owned(), json!(platform.store.endpoint));
+    if stored {
+        backup.insert("bucket".to_owned(), json!(names.bucket));
+        backup.insert("endpoint".to_owned(), json!(platform.store.endpoint));
+    }
     Map::from_iter([("vcluster".to_owned(), vcluster), ("backup".to_owned(), Value::Object(backup))])
 }
 

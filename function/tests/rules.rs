@@ -276,6 +276,7 @@ fn trap_03_what_is_there_is_desired_again_in_every_state() {
     // Never ordered, never made.
     let never = World::new().with(|w| w.xr["spec"]["backup"]["enabled"] = json!(false));
     assert_eq!(names(&never.answer()), ["vcluster"]);
+    assert_eq!(composite(&never.answer())["status"]["backup"], json!({"state": "Disabled"}), "no bucket is claimed");
 }
 
 #[test]
