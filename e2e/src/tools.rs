@@ -32,7 +32,7 @@ pub fn tool(name: &str) -> PathBuf {
 /// One of our own programs, built in the profile of this test.
 ///
 /// Cargo builds libraries of dependencies for a test, but not their programs, so this asks it to; with nothing to do
-/// that takes a moment.
+/// that takes a moment. It asks for the workspace's features, as a plain `cargo build` does, so that both share one build.
 ///
 /// # Panics
 /// When it cannot be built.
@@ -42,7 +42,7 @@ pub fn ours(name: &str) -> PathBuf {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _one = ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let mut build = Command::new(env!("CARGO"));
-    build.current_dir(repository()).args(["build", "--quiet", "--locked", "--package", name, "--bin", name]);
+    build.current_dir(repository()).args(["build", "--quiet", "--locked", "--workspace", "--bin", name]);
     if !cfg!(debug_assertions) {
         build.arg("--release");
     }
