@@ -216,6 +216,18 @@ fn the_owner_moves_what_is_his() {
 }
 
 #[test]
+fn a_default_that_appears_later_is_for_new_vclusters() {
+    let mut world = World::new().with(|w| {
+        w.xr["spec"].as_object_mut().expect("spec").remove("size");
+        w.input["defaults"].as_object_mut().expect("defaults").remove("size");
+    });
+    world.settle();
+    let before = world.desired("vcluster");
+    let world = world.with(|w| w.input["defaults"]["size"] = json!("large"));
+    assert_eq!(world.desired("vcluster"), before);
+}
+
+#[test]
 fn a_word_taken_back_leaves_the_default() {
     // Else a vcluster once ordered with Delete would lose its data though nobody asks for it any more.
     let default = World::ready().desired("vcluster").expect("desired");
@@ -395,13 +407,14 @@ fn the_kubeconfig_is_handed_on_and_survives_a_gap() {
 #[test]
 fn doubt_stops_everything_in_words_that_do_not_change() {
     type Change = fn(&mut World);
-    let worlds: [(&str, Change); 15] = [
+    let worlds: [(&str, Change); 16] = [
         ("another id", |w| w.xr["spec"]["id"] = json!("other")),
         ("another owner", |w| w.xr["metadata"]["labels"]["crossplane.io/claim-namespace"] = json!("team-b")),
         ("another platform", |w| w.input["id"] = json!("eu-2")),
         ("a foreign helm name", |w| {
             w.find("s3")["metadata"]["annotations"]["crossplane.io/external-name"] = json!("x");
         }),
+        ("a foreign object name", |w| w.find("s3")["metadata"]["name"] = json!("bucket-x1")),
         ("another host namespace", |w| w.input["hostNamespacePrefix"] = json!("v-")),
         ("another platform namespace", |w| w.input["namespace"] = json!("other")),
         ("another bucket", |w| w.input["store"]["bucketPrefix"] = json!("b-")),
@@ -437,6 +450,7 @@ fn doubt_stops_everything_in_words_that_do_not_change() {
     another owner: observed resource "vcluster" belongs to key "shop-x7k2p-3baw4pir", but this XR now derives key "shop-x7k2p-3hmdtiav": spec.id, input.id, the XR's name or its owner changed; put it back, a vcluster is never renamed
     another platform: observed resource "vcluster" belongs to key "shop-x7k2p-3baw4pir", but this XR now derives key "shop-x7k2p-uooizuye": spec.id, input.id, the XR's name or its owner changed; put it back, a vcluster is never renamed
     a foreign helm name: observed resource "s3" belongs to key "x", but this XR now derives key "shop-x7k2p-3baw4pir": spec.id, input.id, the XR's name or its owner changed; put it back, a vcluster is never renamed
+    a foreign object name: observed resource "s3" belongs to key "bucket-x1", but this XR now derives key "shop-x7k2p-3baw4pir": spec.id, input.id, the XR's name or its owner changed; put it back, a vcluster is never renamed
     another host namespace: input.hostNamespacePrefix: "v-shop-x7k2p-3baw4pir" differs from "tenant-shop-x7k2p-3baw4pir", with which "vcluster" was made; put it back, a Helm release never changes its namespace
     another platform namespace: input.namespace: "other" differs from "vcluster-platform", with which "rancher" was made; put it back, a Helm release never changes its namespace
     another bucket: input.store.bucketPrefix: "b-shop-x7k2p-3baw4pir" differs from "vcluster-shop-x7k2p-3baw4pir", with which "s3" was made; put it back, a vcluster's backups stay in one bucket
@@ -460,7 +474,7 @@ fn a_volume_may_be_ordered_in_other_words() {
 #[test]
 fn a_platform_that_cannot_be_used_is_refused_with_path_value_and_remedy() {
     type Change = fn(&mut Value);
-    let changes: [Change; 40] = [
+    let changes: [Change; 41] = [
         |i| *i = Value::Null,
         |i| i["kind"] = json!("Input"),
         |i| i["apiVersion"] = json!("vcluster.fn.crossplane.io/v9"),
@@ -484,6 +498,7 @@ fn a_platform_that_cannot_be_used_is_refused_with_path_value_and_remedy() {
         |i| i["store"]["endpoint"] = json!("http://admin:hunter2@minio:9000"),
         |i| i["store"]["register"] = json!("none"),
         |i| i["store"]["register"] = json!("manual"),
+        |i| i["store"]["bucketPrefix"] = json!("Bucket_"),
         |i| i["store"]["adminSecret"] = json!({"password": "hunter2"}),
         |i| i["store"]["adminPassword"] = json!("hunter2"),
         |i| i["store"]["adminUserKey"] = json!(""),
@@ -530,6 +545,7 @@ fn a_platform_that_cannot_be_used_is_refused_with_path_value_and_remedy() {
     input.store.endpoint: holds a user or password; credentials belong into a Secret
     input.store.register: "none" cannot be honoured by this version of the function; remove the field
     input.store.register: unknown variant `manual`, expected `minio` or `none`
+    input.store.bucketPrefix: "Bucket_" cannot stand before a name; write at most 23 of a-z, 0-9 and -, a letter or digit first
     input.store.adminSecret: invalid type: map, expected a string
     input.store.adminPassword: unknown field `adminPassword`, expected one of `endpoint`, `region`, `ca`, `pathStyle`, `register`, `adminSecret`, `adminUserKey`, `adminPasswordKey`, `bucketPrefix`, `allowDelete`; remove it or mend its name
     input.store.adminUserKey: not a key of a Secret; write the name of the key, not its content
