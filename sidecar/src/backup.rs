@@ -36,6 +36,8 @@ pub struct Cluster {
     pub key: String,
     /// The XR's uid.
     pub uid: String,
+    /// The host namespace; empty outside a cluster.
+    pub namespace: String,
 }
 
 /// Where a capture reads and writes.

@@ -20,7 +20,7 @@ use crate::{
     error::Error,
     keys::{Identities, Recipients},
     manifest::Layout,
-    report::Report,
+    report::{InCluster, Report},
     signing::{PublicKey, Signer},
     store,
 };
@@ -84,6 +84,7 @@ impl Config {
             cluster: Cluster {
                 key: options.cluster.clone().unwrap_or_else(|| settings.cluster.key.clone()),
                 uid: settings.cluster.uid.clone(),
+                namespace: settings.cluster.namespace.clone(),
             },
             store: store_config(options, &settings, &folder, environment)?,
             registration: settings.store.registration.clone(),
@@ -110,13 +111,13 @@ impl Config {
     ///
     /// # Errors
     /// The data directory's key cannot be read.
-    pub fn trust(&self, options: &Options, data_dir: &Path, report: &Report) -> Result<Trust, Error> {
+    pub async fn trust(&self, options: &Options, data_dir: &Path, report: &Report) -> Result<Trust, Error> {
         if options.trust_any {
             return Ok(Trust::Any);
         }
         let mut keys: BTreeSet<_> = self.trusted.iter().copied().collect();
         keys.extend(Signer::load(data_dir)?.map(|signer| signer.public()));
-        if let Some(status) = report.read() {
+        if let Some(status) = report.read().await {
             keys.extend(status.trusted_keys.iter().filter_map(|key| key.parse::<PublicKey>().ok()));
         }
         Ok(Trust::Keys(keys))
@@ -161,11 +162,16 @@ pub fn fingerprint(options: &Options) -> u64 {
     hasher.finish()
 }
 
-/// Where the status document is.
+/// Where the status document is: the file that is named, else in a pod the vcluster's ConfigMap, else the config
+/// folder's file.
 #[must_use]
-pub fn report(options: &Options) -> Report {
+pub fn report(options: &Options, cluster: Option<&Cluster>, environment: Environment<'_>) -> Report {
     let in_folder = |dir: &PathBuf| dir.join("status").join(vcluster_proto::status::FILE_NAME);
-    Report::new(options.status_file.clone().or_else(|| options.config_dir.as_ref().map(in_folder)))
+    let file = options.status_file.clone().or_else(|| options.config_dir.as_ref().map(in_folder));
+    let in_pod = environment("KUBERNETES_SERVICE_HOST").is_some() && options.status_file.is_none();
+    let named = cluster.filter(|c| in_pod && !c.key.is_empty() && !c.namespace.is_empty());
+    let map = |c: &Cluster| InCluster { namespace: c.namespace.clone(), name: format!("{}-backup-status", c.key) };
+    Report::new(file, named.map(map))
 }
 
 /// Minutes when it is a bare number, as the Go program reads it.

@@ -160,6 +160,21 @@ pub enum Error {
         /// The library's words.
         source: std::io::Error,
     },
+    /// The status ConfigMap cannot be read or written.
+    #[error(
+        "cannot {action} ConfigMap {namespace}/{name}; is it there (chart s3-register makes it), and may this pod's \
+         service account write it?{}", if source.is_none() { " the API server did not answer" } else { "" }
+    )]
+    Status {
+        /// A verb.
+        action: &'static str,
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+        /// The API server's words; none if it did not answer.
+        source: Option<kube::Error>,
+    },
     /// A signal ended a one-shot command.
     #[error("interrupted; nothing was changed")]
     Interrupted,
@@ -201,6 +216,7 @@ impl Error {
             Self::RolledBack { .. } => "RolledBack",
             Self::Busy { .. } => "DatabaseBusy",
             Self::Exists { .. } => "DatabaseExists",
+            Self::Status { .. } => "StatusUnwritable",
             Self::File { .. } | Self::Seal { .. } => "FileError",
             Self::Interrupted => "Interrupted",
         }

@@ -14,6 +14,7 @@ use crate::{
     error::Error,
     keys,
     manifest::{Layout, Signed},
+    report::Report,
     restore::{self, Outcome},
     run, signal,
     signing::Signer,
@@ -113,7 +114,7 @@ async fn list(options: &Options, json: bool) -> Result<u8, Error> {
         return Err(Error::NoRepository { store: store.url().to_owned() });
     }
     catalog.entries.sort_by_key(|e| (e.manifest.time, e.manifest.id()));
-    let trust = config.trust(options, &place.data_dir, &config::report(options))?;
+    let trust = config.trust(options, &place.data_dir, &report_of(options, &config)).await?;
     let mut text = String::new();
     if !json && !catalog.entries.is_empty() {
         text.push_str(&format!(
@@ -154,7 +155,7 @@ fn row_as_json(signed: &Signed, trust: &Trust) -> String {
 async fn restore(options: &Options, args: &RestoreArgs) -> Result<u8, Error> {
     let config = Config::load(options, &config::process_environment)?;
     let place = config::place(options, &config::process_environment)?;
-    let report = config::report(options);
+    let report = report_of(options, &config);
     if args.output.is_none()
         && let Some((path, _)) = sqlite::find(&place.data_dir)
     {
@@ -171,8 +172,9 @@ async fn restore(options: &Options, args: &RestoreArgs) -> Result<u8, Error> {
     let store = config.open_store()?;
     let catalog = Catalog::load(&store).await?;
     // A file of its own endangers nobody: there the signer is shown, not judged.
-    let trust = if args.output.is_some() { Trust::Any } else { config.trust(options, &place.data_dir, &report)? };
-    let pin = start::known(&report, &config).and_then(|status| status.newest);
+    let trust =
+        if args.output.is_some() { Trust::Any } else { config.trust(options, &place.data_dir, &report).await? };
+    let pin = start::known(&report, &config).await.and_then(|status| status.newest);
     let chosen = match catalog.select(&args.at, &trust) {
         Err(Error::NoRepository { .. }) if args.if_replica_exists => {
             return print("there are no backups; nothing to do\n");
@@ -194,6 +196,10 @@ async fn restore(options: &Options, args: &RestoreArgs) -> Result<u8, Error> {
     })
     .await?;
     print(&if args.json { outcome_as_json(&outcome, chosen) } else { describe_outcome(&outcome, chosen) })
+}
+
+fn report_of(options: &Options, config: &Config) -> Report {
+    config::report(options, Some(&config.cluster), &config::process_environment)
 }
 
 fn describe(verb: &str, signed: &Signed) -> String {

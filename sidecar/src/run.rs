@@ -84,7 +84,8 @@ enum Done {
 struct Daemon {
     options: Options,
     place: Place,
-    report: Report,
+    /// Known once the settings are.
+    report: Option<Report>,
     config: Option<Config>,
     live: Option<(Live, Layout)>,
     store: Option<(store::Config, Store)>,
@@ -102,19 +103,17 @@ struct Daemon {
 impl Daemon {
     fn new(options: Options) -> Result<Self, Error> {
         let place = config::place(&options, &config::process_environment)?;
-        let report = config::report(&options);
-        let status = report.read().unwrap_or_default();
         Ok(Self {
             options,
             place,
-            report,
+            report: None,
             config: None,
             live: None,
             store: None,
             signer: None,
             lineage: None,
             mark: None,
-            status,
+            status: Status::default(),
             failures: 0,
             said: String::new(),
             said_of_settings: String::new(),
@@ -127,7 +126,7 @@ impl Daemon {
         self.status.last_attempt = Some(Timestamp::now());
         let outcome = self.attempt().await;
         self.record(&outcome);
-        self.publish();
+        self.publish().await;
         match outcome {
             Ok(_) => self.until_next(),
             Err(error) => self.until_retry(&error),
@@ -136,6 +135,7 @@ impl Daemon {
 
     async fn attempt(&mut self) -> Result<Done, Error> {
         let config = self.load_config()?;
+        self.find_report(&config).await;
         address(&mut self.status, &config);
         if !config.has_settings {
             return Err(Error::Usage(
@@ -143,7 +143,7 @@ impl Daemon {
             ));
         }
         let recipients = config.recipients.clone().ok_or(Error::NoKey)?;
-        self.pin_signer()?;
+        self.pin_signer().await?;
         self.open_database()?;
         if self.is_unchanged(&recipients)? {
             return Ok(Done::Unchanged);
@@ -198,8 +198,17 @@ impl Daemon {
         }
     }
 
+    /// In a pod the settings tell which ConfigMap the status is in; what stood there before goes on.
+    async fn find_report(&mut self, config: &Config) {
+        let report = config::report(&self.options, Some(&config.cluster), &config::process_environment);
+        if self.report.as_ref() != Some(&report) {
+            self.status = report.read().await.unwrap_or_default();
+            self.report = Some(report);
+        }
+    }
+
     /// The key is in the status document before anything is signed with it.
-    fn pin_signer(&mut self) -> Result<(), Error> {
+    async fn pin_signer(&mut self) -> Result<(), Error> {
         if self.signer.is_none() {
             self.signer = Some(Signer::load_or_make(&self.place.data_dir)?);
         }
@@ -207,7 +216,7 @@ impl Daemon {
             let key = signer.public().to_string();
             if !self.status.trusted_keys.contains(&key) {
                 self.status.trusted_keys.push(key);
-                self.publish();
+                self.publish().await;
             }
         }
         Ok(())
@@ -296,8 +305,10 @@ impl Daemon {
         }
     }
 
-    fn publish(&mut self) {
-        if let Err(error) = self.report.write(&self.status) {
+    async fn publish(&mut self) {
+        let report =
+            self.report.get_or_insert_with(|| config::report(&self.options, None, &config::process_environment));
+        if let Err(error) = report.write(&self.status).await {
             "KeyNotPinned".clone_into(&mut self.status.reason);
             self.say(&format!("nobody can learn how backups are and which key signs them: {}", error.chain()));
         }
@@ -333,7 +344,7 @@ impl Daemon {
         if outcome.is_ok() {
             self.status.state = State::Stopped;
         }
-        self.publish();
+        self.publish().await;
         tracing::info!("stopped");
     }
 

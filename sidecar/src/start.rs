@@ -28,13 +28,12 @@ const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// [`Error::Interrupted`] on a signal, and flags that cannot be used. Nothing else ends it.
 pub async fn init(options: &Options) -> Result<(), Error> {
     let place = config::place(options, &config::process_environment)?;
-    let report = config::report(options);
     let mut stop = signal::Stop::listen()?;
     let mut said = String::new();
     loop {
         let fingerprint = config::fingerprint(options);
         let step = tokio::select! {
-            step = step(options, &place, &report) => step,
+            step = step(options, &place) => step,
             () = stop.wait() => return Err(Error::Interrupted),
         };
         let (reason, message) = match step {
@@ -47,7 +46,7 @@ pub async fn init(options: &Options) -> Result<(), Error> {
         if message != said {
             tracing::warn!(reason, "waiting: {message}");
         }
-        say_waiting(&report, options, reason, &message);
+        say_waiting(options, reason, &message).await;
         said = message;
         tokio::select! {
             () = config::changed(options, fingerprint, LOOK_EVERY) => {}
@@ -57,7 +56,7 @@ pub async fn init(options: &Options) -> Result<(), Error> {
 }
 
 /// One way through the table: what was done, or for what to wait.
-async fn step(options: &Options, place: &Place, report: &Report) -> Result<String, (&'static str, String)> {
+async fn step(options: &Options, place: &Place) -> Result<String, (&'static str, String)> {
     let database = sqlite::find(&place.data_dir).is_some();
     let loaded = Config::load(options, &config::process_environment);
     let mut facts = Facts {
@@ -67,8 +66,13 @@ async fn step(options: &Options, place: &Place, report: &Report) -> Result<Strin
         lived: false,
         store: StoreFact::NotAsked,
     };
+    if database {
+        // Before anything that needs the network: every restart of a healthy pod comes this way.
+        return act_without_store(decide(&facts));
+    }
     let Ok(config) = loaded else { return act_without_store(decide(&facts)) };
-    facts.lived = config.lived || known(report, &config).is_some_and(|s| s.newest.is_some());
+    let report = &config::report(options, Some(&config.cluster), &config::process_environment);
+    facts.lived = config.lived || known(report, &config).await.is_some_and(|s| s.newest.is_some());
     let first = decide(&facts);
     if first != Action::AskStore {
         return act_without_store(first);
@@ -133,12 +137,12 @@ async fn restore_newest(
     catalog: &Catalog,
     own: bool,
 ) -> Result<String, Error> {
-    let trust = config.trust(options, &place.data_dir, report)?;
+    let trust = config.trust(options, &place.data_dir, report).await?;
     let candidates = if own { catalog.filter(|e| e.manifest.uid == config.cluster.uid) } else { catalog.clone() };
-    let pin = known(report, config).filter(|_| own).and_then(|s| s.newest);
+    let pin = known(report, config).await.filter(|_| own).and_then(|s| s.newest);
     check_pin(&candidates, pin.as_ref(), store.url())?;
     let outcome = restore_point(&candidates, catalog, &trust, pin.as_ref(), config, store, place).await?;
-    say_restored(report, config, &outcome);
+    say_restored(report, config, &outcome).await;
     Ok(format!("restored backup {} ({} bytes) to {}", outcome.point, outcome.size_bytes, outcome.path.display()))
 }
 
@@ -173,8 +177,8 @@ pub fn check_pin(catalog: &Catalog, pin: Option<&status::Point>, store: &str) ->
 
 /// The status document, if it speaks of this XR.
 #[must_use]
-pub fn known(report: &Report, config: &Config) -> Option<Status> {
-    report.read().filter(|status| status.uid == config.cluster.uid)
+pub async fn known(report: &Report, config: &Config) -> Option<Status> {
+    report.read().await.filter(|status| status.uid == config.cluster.uid)
 }
 
 /// While bucket and user are being registered, the store's refusal alone would mislead.
@@ -191,20 +195,22 @@ fn with_registration(error: &Error, config: &Config) -> String {
     }
 }
 
-fn say_waiting(report: &Report, options: &Options, reason: &str, message: &str) {
-    let mut status = report.read().unwrap_or_default();
-    if let Ok(config) = Config::load(options, &config::process_environment) {
-        crate::run::address(&mut status, &config);
+async fn say_waiting(options: &Options, reason: &str, message: &str) {
+    let config = Config::load(options, &config::process_environment).ok();
+    let report = config::report(options, config.as_ref().map(|c| &c.cluster), &config::process_environment);
+    let mut status = report.read().await.unwrap_or_default();
+    if let Some(config) = &config {
+        crate::run::address(&mut status, config);
     }
     status.state = State::Waiting;
     reason.clone_into(&mut status.reason);
     message.clone_into(&mut status.message);
     status.observed_at = Some(Timestamp::now());
-    write(report, &status);
+    write(&report, &status).await;
 }
 
-fn say_restored(report: &Report, config: &Config, outcome: &Outcome) {
-    let mut status = report.read().unwrap_or_default();
+async fn say_restored(report: &Report, config: &Config, outcome: &Outcome) {
+    let mut status = report.read().await.unwrap_or_default();
     crate::run::address(&mut status, config);
     let now = Timestamp::now();
     status.state = State::Healthy;
@@ -218,11 +224,11 @@ fn say_restored(report: &Report, config: &Config, outcome: &Outcome) {
         message: status.message.clone(),
         ..status::Restore::default()
     });
-    write(report, &status);
+    write(report, &status).await;
 }
 
-fn write(report: &Report, status: &Status) {
-    if let Err(error) = report.write(status) {
+async fn write(report: &Report, status: &Status) {
+    if let Err(error) = report.write(status).await {
         tracing::warn!("{}", error.chain());
     }
 }

@@ -99,7 +99,8 @@ fn a_database_is_never_replaced_silently_nor_while_it_is_open() {
 
 #[test]
 fn a_damaged_object_is_named_and_never_restored() {
-    let damage: [(&str, fn(&mut Vec<u8>)); 3] = [
+    type Damage = fn(&mut Vec<u8>);
+    let damage: [(&str, Damage); 3] = [
         ("truncated", |bytes| bytes.truncate(bytes.len() - 1)),
         ("bit-flipped", |bytes| *bytes.last_mut().expect("not empty") ^= 1),
         ("enlarged", |bytes| bytes.push(0)),
