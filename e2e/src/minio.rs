@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::process::Running;
+use crate::process::{Running, run};
 use crate::tools;
 
 /// A running store.
@@ -23,6 +23,27 @@ impl Minio {
     /// Starts a server and waits until it answers.
     #[must_use]
     pub fn start(folder: &Path) -> Self {
+        Self::start_with(folder, &folder.join("no-certificates"))
+    }
+
+    /// The same over TLS, with a certificate nobody knows; also returns that certificate.
+    ///
+    /// # Panics
+    /// When openssl cannot make one.
+    #[must_use]
+    pub fn start_tls(folder: &Path) -> (Self, String) {
+        let certificates = folder.join("certificates");
+        std::fs::create_dir_all(&certificates).expect("a folder can be made");
+        let public = certificates.join("public.crt");
+        let mut openssl = Command::new("openssl");
+        openssl.args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=store"]);
+        openssl.args(["-addext", "subjectAltName=IP:127.0.0.1", "-keyout"]).arg(certificates.join("private.key"));
+        let made = run(openssl.arg("-out").arg(&public), "");
+        assert_eq!(made.code, 0, "cannot make a certificate with openssl: {}", made.err);
+        (Self::start_with(folder, &certificates), std::fs::read_to_string(public).expect("readable"))
+    }
+
+    fn start_with(folder: &Path, certificates: &Path) -> Self {
         let (port, console) = (tools::free_port(), tools::free_port());
         let address = format!("127.0.0.1:{port}");
         let data = folder.join("minio");
@@ -33,6 +54,8 @@ impl Minio {
             Command::new(tools::tool("minio"))
                 .args(["server", "--quiet", "--address", &address, "--console-address"])
                 .arg(format!("127.0.0.1:{console}"))
+                .arg("--certs-dir")
+                .arg(certificates)
                 .arg(&data)
                 // Nothing else: its many environment variables must not come from the outside.
                 .env_clear()

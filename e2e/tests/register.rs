@@ -26,6 +26,10 @@ impl Stage {
     fn set() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let store = Minio::start(folder.path());
+        Self::around(store, folder)
+    }
+
+    fn around(store: Minio, folder: tempfile::TempDir) -> Self {
         let cluster = Cluster::start(&folder.path().join("host"), &folder.path().join("host-data"));
         for namespace in ["platform", HOME] {
             cluster
@@ -204,6 +208,64 @@ fn registration_waits_for_a_store_and_mends_and_takes_nothing_that_is_not_ours()
     assert_eq!(stage.register().code, 0);
     let _ = stage.mc(&["tag", "remove", &bucket]).ok();
     assert_eq!(stage.register().code, 0);
+}
+
+#[test]
+#[ignore = "needs the real programs of e2e/tools"]
+fn the_pod_may_do_what_a_backup_needs_and_nothing_else() {
+    let stage = Stage::set();
+    let _ = stage.helm("install", &stage.values()).ok();
+    let user = format!("system:serviceaccount:{HOME}:vc-{KEY}");
+    let may = |verb: &str, what: &str, namespace: &str| {
+        let said = stage.cluster.kubectl(&["auth", "can-i", verb, what, "--as", &user, "--namespace", namespace], "");
+        said.out.trim() == "yes"
+    };
+    let (status, certificates, pod) =
+        (format!("configmaps/{KEY}-backup-status"), format!("secrets/{KEY}-certs"), format!("pods/{KEY}-0"));
+    for (verb, what) in [
+        ("get", status.as_str()),
+        ("update", &status),
+        ("patch", &status),
+        ("create", "events"),
+        ("create", "events.events.k8s.io"),
+        ("get", &certificates),
+        ("create", "secrets"),
+        ("delete", &pod),
+    ] {
+        assert!(may(verb, what, HOME), "{verb} {what}");
+        assert!(!may(verb, what, "platform"), "{verb} {what} in the platform namespace");
+    }
+    let settings = format!("configmaps/{KEY}-backup");
+    let credentials = format!("secrets/{KEY}-s3");
+    for (verb, what) in [
+        ("update", settings.as_str()),
+        ("delete", &status),
+        ("list", "secrets"),
+        ("get", &credentials),
+        ("delete", &certificates),
+        ("delete", "pods/another-0"),
+        ("create", "pods"),
+    ] {
+        assert!(!may(verb, what, HOME), "{verb} {what}");
+    }
+}
+
+#[test]
+#[ignore = "needs the real programs of e2e/tools"]
+fn a_store_with_a_certificate_of_its_own_is_believed_once_its_ca_is_given() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (store, certificate) = Minio::start_tls(folder.path());
+    let stage = Stage::around(store, folder);
+    let mut values = stage.values();
+    values["s3"]["url"] = json!(format!("https://{}", stage.store.address));
+    let _ = stage.helm("install", &values).ok();
+    let said = job::execute_for(&stage.cluster, &stage.job(), &stage.root(), 4);
+    assert!(said.code == 124 && said.out.contains("x509"), "{said:?}");
+
+    values["s3"]["ca"] = json!(certificate);
+    let _ = stage.helm("upgrade", &values).ok();
+    let said = stage.register();
+    assert_eq!(said.code, 0, "{said:?}");
 }
 
 #[test]
