@@ -4,6 +4,7 @@
 //! No network inside the transaction, no plaintext on disk, memory that does not grow with the database.
 
 use std::{
+    collections::BTreeSet,
     fs::File,
     io::Write,
     path::{Path, PathBuf},
@@ -15,15 +16,15 @@ use jiff::Timestamp;
 use ring::rand::{SecureRandom, SystemRandom};
 
 use crate::{
-    catalog::Catalog,
+    catalog::{Catalog, Trust},
     error::Error,
     keys::{self, GenerationKey, Recipients},
-    manifest::{self, Data, FORMAT, Kind, Layout, Manifest, Signed},
+    manifest::{self, Data, FORMAT, Head, Kind, Layout, Manifest, Signed},
     payload,
     seal::{Digest, Sealer},
     signing::Signer,
     sqlite::Live,
-    store::{self, Fault, Store},
+    store::{self, Store},
 };
 
 /// The program and version that manifests name.
@@ -38,6 +39,18 @@ pub struct Cluster {
     pub uid: String,
     /// The host namespace; empty outside a cluster.
     pub namespace: String,
+}
+
+impl Cluster {
+    /// Whether a backup is of this cluster: by the XR's uid, which no later life shares; outside Crossplane by name.
+    #[must_use]
+    pub fn owns(&self, manifest: &Manifest) -> bool {
+        match (self.uid.is_empty(), self.key.is_empty()) {
+            (false, _) => manifest.uid == self.uid,
+            (true, false) => manifest.cluster == self.key,
+            (true, true) => true,
+        }
+    }
 }
 
 /// Where a capture reads and writes.
@@ -119,7 +132,7 @@ pub struct Lineage {
     generation: String,
     sequence: u64,
     previous: Option<String>,
-    supersedes: Vec<String>,
+    supersedes: Vec<Head>,
     /// Only with a passphrase.
     key: Option<GenerationKey>,
     key_is_stored: bool,
@@ -128,11 +141,22 @@ pub struct Lineage {
 }
 
 impl Lineage {
-    /// Begins a generation that follows every head there is.
+    /// Begins a generation that follows every head a reader may see: of all manifests, of those he trusts, of those of
+    /// this cluster. A planted manifest that follows ours must not hide ours from the next of ours.
     ///
     /// # Errors
     /// The system has no random numbers.
-    pub fn begin(catalog: &Catalog, recipients: &Recipients, now: Timestamp) -> Result<Self, Error> {
+    pub fn begin(
+        catalog: &Catalog,
+        trust: &Trust,
+        cluster: &Cluster,
+        recipients: &Recipients,
+        now: Timestamp,
+    ) -> Result<Self, Error> {
+        let trusted = catalog.filter(|e| trust.covers(&e.signer));
+        let own = trusted.filter(|e| cluster.owns(&e.manifest));
+        let heads: BTreeSet<Head> =
+            [catalog, &trusted, &own].iter().flat_map(|view| view.heads()).map(Signed::as_head).collect();
         let (key, list) = match recipients {
             Recipients::Keys(list) => (None, list.clone()),
             Recipients::Passphrase(passphrase) => {
@@ -145,7 +169,7 @@ impl Lineage {
             generation: generation(now)?,
             sequence: 0,
             previous: None,
-            supersedes: catalog.heads().iter().map(|head| head.digest.clone()).collect(),
+            supersedes: heads.into_iter().collect(),
             key,
             key_is_stored: false,
             recipients: list,
@@ -233,7 +257,7 @@ async fn put_manifest(store: &Store, manifest: &Manifest, bytes: &[u8]) -> Resul
         match store.get_small(&key).await {
             Ok(there) if there == bytes => {}
             Ok(_) => return Err(Error::TwoWriters { store: store.url().to_owned(), heads: manifest.id() }),
-            Err(Error::Store { fault: Fault::NotFound, .. } | _) => return Err(error),
+            Err(_) => return Err(error),
         }
     }
     manifest::verify(bytes, &key)

@@ -1,6 +1,6 @@
 //! What is in a store, and what of it can be restored. Pure but for [`Catalog::load`], which only lists and reads.
 //!
-//! "Newest" follows the manifests' own chain (`previous`, `supersedes`), never clocks or names: a head is a manifest
+//! "Newest" follows the manifests' own chain (generation and sequence, `supersedes`), never clocks: a head is a manifest
 //! that no other one follows. Two heads are two writers.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -127,22 +127,30 @@ impl Catalog {
         Self::new(self.entries.iter().filter(|e| keep(e)).cloned().collect(), self.rejected.clone(), &self.store)
     }
 
-    /// Manifests no other one follows, by id.
+    /// Manifests no other one follows. Of one writer's generation only the last can be a head, whatever is missing in
+    /// between; it is followed when another generation names it or a later one of its generation.
     #[must_use]
     pub fn heads(&self) -> Vec<&Signed> {
-        let followed: BTreeSet<&str> = self
-            .entries
-            .iter()
-            .flat_map(|e| e.manifest.previous.iter().chain(&e.manifest.supersedes))
-            .map(String::as_str)
-            .collect();
-        self.entries.iter().filter(|e| !followed.contains(e.digest.as_str())).collect()
+        let mut last: BTreeMap<(&str, PublicKey), &Signed> = BTreeMap::new();
+        for entry in &self.entries {
+            let newest = last.entry((&entry.manifest.generation, entry.signer)).or_insert(entry);
+            if newest.manifest.sequence < entry.manifest.sequence {
+                *newest = entry;
+            }
+        }
+        let follows = |entry: &Signed| {
+            let named = self.entries.iter().flat_map(|e| &e.manifest.supersedes);
+            let mut named = named.filter(|head| head.generation == entry.manifest.generation);
+            named.any(|head| head.sequence >= entry.manifest.sequence)
+        };
+        last.into_values().filter(|entry| !follows(entry)).collect()
     }
 
-    /// The highest kine revision of all backups: a restore must go beyond every revision a client may have seen.
+    /// The highest kine revision of all trusted backups: a restore must go beyond every revision a client may have
+    /// seen, and nobody else may push it to where no number is left.
     #[must_use]
-    pub fn highest_revision(&self) -> i64 {
-        self.entries.iter().map(|e| e.manifest.revision).max().unwrap_or(0)
+    pub fn highest_revision(&self, trust: &Trust) -> i64 {
+        self.entries.iter().filter(|e| trust.covers(&e.signer)).map(|e| e.manifest.revision).max().unwrap_or(0)
     }
 
     /// The backup that is meant, if it may be restored.
@@ -154,8 +162,10 @@ impl Catalog {
             return Err(Error::NoRepository { store: self.store.clone() });
         }
         if let At::Id(id) = at {
-            let found = self.entries.iter().find(|e| &e.manifest.id() == id).ok_or_else(|| self.no_such_point(at))?;
-            return if trust.covers(&found.signer) { Ok(found) } else { Err(untrusted(found)) };
+            // A planted manifest may bear our id under another kind; ours comes first.
+            let found = || self.entries.iter().filter(|e| &e.manifest.id() == id);
+            let any = found().next().ok_or_else(|| self.no_such_point(at))?;
+            return found().find(|e| trust.covers(&e.signer)).ok_or_else(|| untrusted(any));
         }
         // A planted manifest must neither be chosen nor stand in the way of ours.
         let trusted = self.filter(|e| trust.covers(&e.signer));
@@ -193,20 +203,27 @@ impl Catalog {
         Some((times().min()?, times().max()?))
     }
 
-    /// From the head backwards, nearest first.
+    /// From the head backwards, nearest first: down its generation, then down those that it follows.
     fn ancestry<'a>(&'a self, head: &'a Signed) -> Vec<&'a Signed> {
-        let by_digest: BTreeMap<&str, &Signed> = self.entries.iter().map(|e| (e.digest.as_str(), e)).collect();
-        let mut seen = BTreeSet::from([head.digest.as_str()]);
-        let mut queue = VecDeque::from([head]);
+        let mut generations: BTreeMap<&str, Vec<&Signed>> = BTreeMap::new();
+        for entry in &self.entries {
+            generations.entry(&entry.manifest.generation).or_default().push(entry);
+        }
+        for entries in generations.values_mut() {
+            entries.sort_by_key(|entry| std::cmp::Reverse(entry.manifest.sequence));
+        }
+        let mut seen = BTreeSet::new();
+        let mut queue = VecDeque::from([(head.manifest.generation.as_str(), head.manifest.sequence)]);
         let mut order = Vec::new();
-        while let Some(entry) = queue.pop_front() {
-            order.push(entry);
-            for digest in entry.manifest.previous.iter().chain(&entry.manifest.supersedes) {
-                if let Some(older) = by_digest.get(digest.as_str())
-                    && seen.insert(older.digest.as_str())
-                {
-                    queue.push_back(older);
-                }
+        while let Some((generation, sequence)) = queue.pop_front() {
+            if !seen.insert(generation) {
+                continue;
+            }
+            let entries = generations.get(generation).into_iter().flatten();
+            for entry in entries.filter(|entry| entry.manifest.sequence <= sequence) {
+                order.push(*entry);
+                let followed = entry.manifest.supersedes.iter();
+                queue.extend(followed.map(|head| (head.generation.as_str(), head.sequence)));
             }
         }
         order
@@ -239,7 +256,7 @@ mod tests {
         for sequence in 1..=count {
             let mut manifest = example(generation, sequence);
             manifest.previous = entries.last().map(|e| e.digest.clone());
-            manifest.supersedes = supersedes.iter().map(|e| e.digest.clone()).collect();
+            manifest.supersedes = supersedes.iter().map(|e| e.as_head()).collect();
             let bytes = manifest.sign(signer).expect("signed");
             entries.push(manifest::verify(&bytes, &manifest.key()).expect("verifies"));
         }
@@ -294,6 +311,29 @@ mod tests {
         let alone = Catalog::new(forged, vec![], "file:///x");
         assert!(matches!(alone.select(&At::Latest, &only(&signer)), Err(Error::Untrusted { .. })));
         assert!(alone.select(&At::Latest, &Trust::Any).is_ok());
+    }
+
+    #[test]
+    fn a_manifest_lost_in_the_middle_is_no_second_writer() {
+        let (_dir, signer) = signer();
+        let mut entries = chain(&signer, "g", 4, &[]);
+        let lost = entries.remove(3);
+        entries.extend(chain(&signer, "h", 2, &[&lost]));
+        entries.remove(1);
+        let catalog = Catalog::new(entries, vec![], "file:///x");
+        assert_eq!(catalog.select(&At::Latest, &only(&signer)).expect("one head").manifest.id(), "h/00000002");
+        let early = At::Time(catalog.entries[0].manifest.time);
+        assert!(catalog.select(&early, &only(&signer)).is_ok(), "what is older than the gap is still there");
+    }
+
+    #[test]
+    fn a_forgers_revision_does_not_count() {
+        let ((_ours, signer), (_theirs, forger)) = (signer(), signer());
+        let mut manifest = example("h", 1);
+        manifest.revision = i64::MAX;
+        let forged = manifest::verify(&manifest.sign(&forger).expect("signed"), &manifest.key()).expect("verifies");
+        let entries = chain(&signer, "g", 1, &[]).into_iter().chain([forged]).collect();
+        assert_eq!(Catalog::new(entries, vec![], "file:///x").highest_revision(&only(&signer)), 7);
     }
 
     #[test]

@@ -52,7 +52,7 @@ pub enum Command {
 #[derive(Debug, Args)]
 pub struct RestoreArgs {
     /// As the pod's init container: restore an empty disk if there is something to restore, wait while that is in doubt.
-    #[arg(long, conflicts_with_all = ["at", "output", "force", "if_db_not_exists", "if_replica_exists", "json"])]
+    #[arg(long, conflicts_with_all = ["at", "output", "force", "if_db_not_exists", "if_replica_exists", "dry_run", "json"])]
     pub init: bool,
     /// latest, a time (2026-11-22T08:00:00Z), or an id as `list` shows it.
     #[arg(long, default_value = "latest", value_name = "POINT", visible_alias = "timestamp")]
@@ -129,4 +129,27 @@ pub struct Options {
     /// The vcluster's name in manifests and status.
     #[arg(long, global = true, env = "CLUSTERNAME", value_name = "NAME")]
     pub cluster: Option<String>,
+}
+
+impl Options {
+    /// Without what the environment holds but leaves empty, which counts as unset.
+    #[must_use]
+    pub fn without_empty(mut self) -> Self {
+        for text in [&mut self.store, &mut self.endpoint, &mut self.region, &mut self.interval, &mut self.cluster] {
+            text.take_if(|text| text.is_empty());
+        }
+        let paths = [
+            &mut self.config_dir,
+            &mut self.ca_file,
+            &mut self.recipients_file,
+            &mut self.identity,
+            &mut self.data_dir,
+            &mut self.spool_dir,
+            &mut self.status_file,
+        ];
+        for path in paths {
+            path.take_if(|path| path.as_os_str().is_empty());
+        }
+        self
+    }
 }

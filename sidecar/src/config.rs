@@ -7,7 +7,6 @@ use std::{
     time::Duration,
 };
 
-use secrecy::SecretString;
 use vcluster_proto::{
     interval,
     settings::{self, Bootstrap, Settings},
@@ -22,11 +21,12 @@ use crate::{
     manifest::Layout,
     report::{InCluster, Report},
     signing::{PublicKey, Signer},
-    store,
+    store::{self, Access},
 };
 
-/// The shortest interval that makes sense: a backup may take its time limit.
+/// Shorter and a backup would follow its own tail; longer and clocks overflow.
 const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
+const LONGEST_INTERVAL: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// Everything the commands need to know. `Debug` shows no secret.
 #[derive(Clone, Debug)]
@@ -39,8 +39,6 @@ pub struct Config {
     pub registration: Option<String>,
     /// Whom to seal for, if anybody is named.
     pub recipients: Option<Recipients>,
-    /// What opens backups.
-    pub identities: Identities,
     /// Time between two backups.
     pub interval: Duration,
     /// What an empty disk does with an earlier life.
@@ -74,7 +72,11 @@ impl Config {
         let settings = found.unwrap_or_default();
         let mut trusted = options.trust_keys.clone();
         for key in &settings.trusted_keys {
-            trusted.push(key.parse()?);
+            // A key of a later version's kind is none we can verify with; the others still count.
+            match key.parse() {
+                Ok(key) => trusted.push(key),
+                Err(error) => tracing::debug!(%error, "a trusted key in the settings is passed over"),
+            }
         }
         let interval = match &options.interval {
             Some(text) => parse_interval(text)?,
@@ -89,8 +91,7 @@ impl Config {
             store: store_config(options, &settings, &folder, environment)?,
             registration: settings.store.registration.clone(),
             recipients: recipients(options, &settings, &folder, environment)?,
-            identities: identities(options, &folder, environment)?,
-            interval: interval.max(SHORTEST_INTERVAL),
+            interval: interval.clamp(SHORTEST_INTERVAL, LONGEST_INTERVAL),
             bootstrap: settings.bootstrap,
             lived: settings.lived,
             trusted,
@@ -102,22 +103,22 @@ impl Config {
     ///
     /// # Errors
     /// None is named, or it cannot be used.
-    pub fn open_store(&self) -> Result<store::Store, Error> {
+    pub fn open_store(&self, access: Access) -> Result<store::Store, Error> {
         let missing = || Error::Usage("there is no store: name one by --store, or store.url in settings.yaml".into());
-        store::Store::open(self.store.as_ref().ok_or_else(missing)?)
+        store::Store::open(self.store.as_ref().ok_or_else(missing)?, access)
     }
 
     /// Whom to trust: settings and flags, the status document, and the data directory's own key.
     ///
     /// # Errors
-    /// The data directory's key cannot be read.
+    /// The data directory's key or the status document cannot be read.
     pub async fn trust(&self, options: &Options, data_dir: &Path, report: &Report) -> Result<Trust, Error> {
         if options.trust_any {
             return Ok(Trust::Any);
         }
         let mut keys: BTreeSet<_> = self.trusted.iter().copied().collect();
         keys.extend(Signer::load(data_dir)?.map(|signer| signer.public()));
-        if let Some(status) = report.read().await {
+        if let Some(status) = report.read().await? {
             keys.extend(status.trusted_keys.iter().filter_map(|key| key.parse::<PublicKey>().ok()));
         }
         Ok(Trust::Keys(keys))
@@ -201,18 +202,27 @@ fn store_config(
         host if insecure => format!("http://{host}"),
         host => format!("https://{host}"),
     });
-    let access_key = secret(&["ACCESS_KEY", "AWS_ACCESS_KEY_ID"], &folder.path("s3/s3accesskey"), environment)?;
-    let secret_key = secret(&["SECRET_KEY", "AWS_SECRET_ACCESS_KEY"], &folder.path("s3/s3secretkey"), environment)?;
-    // A session token belongs to the cloud's own way, which the store's library reads by itself.
-    let credentials = if environment("AWS_SESSION_TOKEN").is_some() { None } else { access_key.zip(secret_key) };
-    Ok(Some(store::Config {
+    let access_key = secret("ACCESS_KEY", folder.path("s3/s3accesskey"), environment)?;
+    let secret_key = secret("SECRET_KEY", folder.path("s3/s3secretkey"), environment)?;
+    let config = store::Config {
         url,
         endpoint,
         region: options.region.clone().or_else(|| environment("AWS_REGION")).or_else(|| settings.store.region.clone()),
         path_style: if options.virtual_host_style { Some(false) } else { settings.store.path_style },
         ca,
-        credentials: credentials.map(|(user, key)| (user, SecretString::from(key))),
-    }))
+        credentials: access_key.zip(secret_key).or(cloud_keys(environment)?).map(|(user, key)| (user, key.into())),
+    };
+    config.check()?;
+    Ok(Some(config))
+}
+
+/// The cloud's own variables, each also by file. With a session token the store's library reads them by itself.
+fn cloud_keys(environment: Environment<'_>) -> Result<Option<(String, String)>, Error> {
+    if environment("AWS_SESSION_TOKEN").is_some() {
+        return Ok(None);
+    }
+    let access_key = secret("AWS_ACCESS_KEY_ID", None, environment)?;
+    Ok(access_key.zip(secret("AWS_SECRET_ACCESS_KEY", None, environment)?))
 }
 
 fn recipients(
@@ -228,8 +238,8 @@ fn recipients(
         let text = read(path)?;
         list.extend(text.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#')).map(str::to_owned));
     }
-    let passphrase = secret(&["ENC_KEY"], &folder.path("key/passphrase"), environment)?;
-    if list.is_empty() && passphrase.is_none() {
+    let passphrase = secret("ENC_KEY", folder.path("key/passphrase"), environment)?;
+    if list.is_empty() {
         list.clone_from(&settings.backup.recipients);
     }
     match (list.is_empty(), passphrase) {
@@ -242,7 +252,12 @@ fn recipients(
     }
 }
 
-fn identities(options: &Options, folder: &Folder<'_>, environment: Environment<'_>) -> Result<Identities, Error> {
+/// What opens backups; looked for only when one is to be opened, so that a broken identity never stops backups.
+///
+/// # Errors
+/// A file or variable that holds no identity; named, never shown.
+pub fn identities(options: &Options, environment: Environment<'_>) -> Result<Identities, Error> {
+    let folder = Folder(options.config_dir.as_deref());
     let mut identities = Identities::default();
     if let Some(path) = &options.identity {
         identities.add_file(&read(path)?, &path.display().to_string())?;
@@ -255,24 +270,22 @@ fn identities(options: &Options, folder: &Folder<'_>, environment: Environment<'
     {
         identities.add_file(&text, "key/identity in the config folder")?;
     }
-    if let Some(passphrase) = secret(&["ENC_KEY"], &folder.path("key/passphrase"), environment)? {
+    if let Some(passphrase) = secret("ENC_KEY", folder.path("key/passphrase"), environment)? {
         identities.add_passphrase(passphrase.into());
     }
     Ok(identities)
 }
 
 /// A secret from the environment, from the file its `_FILE` twin names, or from the config folder.
-fn secret(names: &[&str], file: &Option<PathBuf>, environment: Environment<'_>) -> Result<Option<String>, Error> {
-    for name in names {
-        if let Some(value) = environment(name) {
-            return Ok(Some(value));
-        }
-        if let Some(path) = environment(&format!("{name}_FILE")) {
-            return Ok(Some(read(Path::new(&path))?.trim_end_matches(['\r', '\n']).to_owned()));
-        }
+fn secret(name: &str, file: Option<PathBuf>, environment: Environment<'_>) -> Result<Option<String>, Error> {
+    if let Some(value) = environment(name) {
+        return Ok(Some(value));
+    }
+    if let Some(path) = environment(&format!("{name}_FILE")) {
+        return Ok(Some(read(Path::new(&path))?.trim_end_matches(['\r', '\n']).to_owned()));
     }
     let Some(path) = file else { return Ok(None) };
-    Ok(read_if_there(path)?.map(|text| text.trim_end_matches(['\r', '\n']).to_owned()).filter(|text| !text.is_empty()))
+    Ok(read_if_there(&path)?.map(|text| text.trim_end_matches(['\r', '\n']).to_owned()).filter(|text| !text.is_empty()))
 }
 
 /// The config folder, if there is one.

@@ -110,7 +110,7 @@ pub enum Error {
         signer: String,
     },
     /// An object is not what its manifest says.
-    #[error("{object} is damaged: {why}; nothing was changed; `vcluster-backup list` shows the other backups")]
+    #[error("{object} is damaged: {why}; nothing was changed, `vcluster-backup list` shows what else there is")]
     Damaged {
         /// The object or file.
         object: String,
@@ -128,6 +128,25 @@ pub enum Error {
         /// Its id.
         pinned: String,
     },
+    /// Another of these programs is at work on the same data directory.
+    #[error(
+        "cannot go on in {}: another vcluster-backup is at work there; `run` backs up by itself, stop it first", .data_dir.display()
+    )]
+    Locked {
+        /// The data directory.
+        data_dir: PathBuf,
+    },
+    /// The backup's layout does not fit the disk.
+    #[error("cannot restore {point}, a backup of a k8s vcluster, into {}, which holds a k3s one", .data_dir.display())]
+    Layout {
+        /// The backup.
+        point: String,
+        /// The data directory.
+        data_dir: PathBuf,
+    },
+    /// There was no time left for a last backup.
+    #[error("the last backup was not done within the time a pod has after its signal; the one before it stands")]
+    TooLate,
     /// Somebody has the database open.
     #[error("cannot replace {}: somebody has it open; stop the vcluster first", .path.display())]
     Busy {
@@ -187,7 +206,7 @@ impl Error {
         match self {
             Self::Usage(_) | Self::NoKey | Self::NoIdentity { .. } => 2,
             Self::NoRepository { .. } => 10,
-            Self::TwoWriters { .. } => 11,
+            Self::TwoWriters { .. } | Self::Locked { .. } => 11,
             Self::WrongKey { .. } => 12,
             Self::Interrupted => 130,
             _ => 1,
@@ -215,6 +234,9 @@ impl Error {
             Self::Damaged { .. } => "Damaged",
             Self::RolledBack { .. } => "RolledBack",
             Self::Busy { .. } => "DatabaseBusy",
+            Self::Locked { .. } => "Locked",
+            Self::Layout { .. } => "WrongLayout",
+            Self::TooLate => "StoppedTooSoon",
             Self::Exists { .. } => "DatabaseExists",
             Self::Status { .. } => "StatusUnwritable",
             Self::File { .. } | Self::Seal { .. } => "FileError",

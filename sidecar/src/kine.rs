@@ -8,6 +8,8 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 /// A minute at 20 writes a second is 1,200 revisions; a million costs nothing.
 const STEP: i64 = 1_000_000;
+/// Beyond this JavaScript and many a client no longer count exactly; no cluster gets there by writing.
+const LARGEST: i64 = 1 << 53;
 /// Outside `/registry`, so the API server never reads it.
 const MARKER: &str = "/vcluster-backup/restored";
 
@@ -50,7 +52,11 @@ pub fn make_safe(connection: &mut Connection, seen: i64, backup: &str) -> rusqli
         .query_row("SELECT seq FROM sqlite_sequence WHERE name = 'kine'", [], |row| row.get(0))
         .optional()?
         .unwrap_or(0);
-    let revision = revision(&transaction)?.max(sequence).max(seen) + STEP;
+    let highest = revision(&transaction)?.max(sequence).max(seen);
+    let revision = highest
+        .checked_add(STEP)
+        .filter(|revision| *revision <= LARGEST)
+        .ok_or(rusqlite::Error::IntegralValueOutOfRange(0, highest))?;
     mark_compaction(&transaction, revision - 1)?;
     insert_marker(&transaction, revision, backup)?;
     let updated = transaction.execute("UPDATE sqlite_sequence SET seq = ?1 WHERE name = 'kine'", [revision])?;
@@ -153,6 +159,13 @@ mod tests {
         assert_eq!((second, third), (first + STEP, second + STEP));
         let query = format!("SELECT create_revision FROM kine WHERE id = {third}");
         assert_eq!(number(&connection, &query), first, "the marker was created once");
+    }
+
+    #[test]
+    fn a_revision_without_room_above_is_refused() {
+        let mut connection = kine();
+        assert!(make_safe(&mut connection, i64::MAX - 5, "g/1").is_err());
+        assert_eq!(number(&connection, "SELECT MAX(id) FROM kine"), 3, "nothing was changed");
     }
 
     #[test]

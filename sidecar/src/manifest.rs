@@ -84,6 +84,17 @@ pub struct Data {
     pub size: u64,
 }
 
+/// A head that a generation follows: by digest, and by name for the day that manifest is lost.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Head {
+    /// SHA-256 of the manifest, in hex.
+    pub digest: String,
+    /// Its generation.
+    pub generation: String,
+    /// Its sequence.
+    pub sequence: u64,
+}
+
 /// Line 1. Fields stand in alphabetical order, so that what serde writes is canonical.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
@@ -121,9 +132,9 @@ pub struct Manifest {
     pub root: String,
     /// Counts up within the generation, from 1.
     pub sequence: u64,
-    /// SHA-256 of all heads seen when this generation began.
+    /// All heads seen when this generation began.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub supersedes: Vec<String>,
+    pub supersedes: Vec<Head>,
     /// When the read transaction began.
     pub time: Timestamp,
     /// Program and version.
@@ -181,6 +192,15 @@ pub struct Signed {
     pub digest: String,
     /// Who signed.
     pub signer: PublicKey,
+}
+
+impl Signed {
+    /// How a later generation names it.
+    #[must_use]
+    pub fn as_head(&self) -> Head {
+        let Manifest { generation, sequence, .. } = &self.manifest;
+        Head { digest: self.digest.clone(), generation: generation.clone(), sequence: *sequence }
+    }
 }
 
 /// Reads the bytes of a manifest found under `key`.

@@ -5,7 +5,7 @@
 use std::{
     fs::File,
     io::{Read, Write},
-    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt},
     path::{Component, Path, PathBuf},
 };
 
@@ -13,8 +13,9 @@ use ring::digest::{Context, SHA256};
 
 use crate::{
     error::Error,
+    install::Cancel,
     manifest::{Layout, Manifest},
-    pages,
+    owner, pages,
 };
 
 /// A certificate or key is a few KiB; an archive that claims more is not ours.
@@ -90,7 +91,12 @@ fn header(size: u64, mode: u32, modified_seconds: u64) -> tar::Header {
 ///
 /// # Errors
 /// [`Error::Damaged`] when names, sizes or the root of the pages are not those the manifest names.
-pub fn read_full(reader: impl Read, manifest: &Manifest, work: &mut File) -> Result<Vec<PkiFile>, Error> {
+pub fn read_full(
+    reader: impl Read,
+    manifest: &Manifest,
+    work: &mut File,
+    cancel: &Cancel,
+) -> Result<Vec<PkiFile>, Error> {
     let damaged = |why: &str| Error::Damaged { object: format!("backup {}", manifest.id()), why: why.to_owned() };
     let cut = |_| damaged("it ends too early or is bent");
     let mut archive = tar::Archive::new(reader);
@@ -103,7 +109,7 @@ pub fn read_full(reader: impl Read, manifest: &Manifest, work: &mut File) -> Res
             return Err(damaged("it holds something after the database, or something that is no file"));
         }
         if path == Path::new(manifest.layout.database()) {
-            root = Some(copy_database(&mut entry, manifest, work)?);
+            root = Some(copy_database(&mut entry, manifest, work, cancel)?);
         } else if is_pki(&path, manifest.layout) && entry.size() <= PKI_FILE_BYTES && files.len() < PKI_FILES {
             let mode = entry.header().mode().map_err(cut)? & 0o777;
             let mut bytes = Vec::new();
@@ -120,7 +126,12 @@ pub fn read_full(reader: impl Read, manifest: &Manifest, work: &mut File) -> Res
 }
 
 /// Copies page by page, so that the root is that of what was written.
-fn copy_database(entry: &mut impl Read, manifest: &Manifest, work: &mut File) -> Result<String, Error> {
+fn copy_database(
+    entry: &mut impl Read,
+    manifest: &Manifest,
+    work: &mut File,
+    cancel: &Cancel,
+) -> Result<String, Error> {
     let damaged = |why: &str| Error::Damaged { object: format!("backup {}", manifest.id()), why: why.to_owned() };
     let page_size = manifest.page_size;
     if !page_size.is_power_of_two() || !(512..=65_536).contains(&page_size) {
@@ -130,6 +141,7 @@ fn copy_database(entry: &mut impl Read, manifest: &Manifest, work: &mut File) ->
     let mut root = pages::Root::new(page_size, manifest.page_count);
     let mut writer = std::io::BufWriter::with_capacity(1 << 18, work);
     for _ in 0..manifest.page_count {
+        cancel.check()?;
         entry.read_exact(&mut page).map_err(|_| damaged("it ends too early or is bent"))?;
         root.push(&page);
         writer.write_all(&page).map_err(|source| Error::Seal { action: "write the restored database", source })?;
@@ -141,7 +153,8 @@ fn copy_database(entry: &mut impl Read, manifest: &Manifest, work: &mut File) ->
     root.finish().ok_or_else(|| damaged("pages are missing"))
 }
 
-/// Writes PKI and token files that are absent; those that are there stay.
+/// Writes PKI and token files that are absent, whole or not at all; those that are there stay. They belong to whom the
+/// data directory belongs to.
 ///
 /// # Errors
 /// The data directory cannot be written.
@@ -149,17 +162,34 @@ pub fn write_pki(data_dir: &Path, files: &[PkiFile]) -> Result<usize, Error> {
     let mut written = 0;
     for file in files {
         let path = data_dir.join(&file.path);
-        if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder).map_err(Error::file("make the folder", folder))?;
-        }
-        let opened = std::fs::OpenOptions::new().write(true).create_new(true).mode(file.mode).open(&path);
-        match opened.and_then(|mut target| target.write_all(&file.bytes).and_then(|()| target.sync_all())) {
-            Ok(()) => written += 1,
-            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
-            Err(e) => return Err(Error::file("write", &path)(e)),
-        }
+        let folder = path.parent().unwrap_or(data_dir);
+        make_folders(data_dir, folder)?;
+        written += usize::from(write_if_absent(&path, folder, file).map_err(Error::file("write", &path))?);
     }
     Ok(written)
+}
+
+fn make_folders(data_dir: &Path, folder: &Path) -> Result<(), Error> {
+    if folder == data_dir || folder.is_dir() {
+        return Ok(());
+    }
+    make_folders(data_dir, folder.parent().unwrap_or(data_dir))?;
+    let made = std::fs::DirBuilder::new().mode(0o755).create(folder);
+    made.and_then(|()| owner::take_from(folder, data_dir)).map_err(Error::file("make the folder", folder))
+}
+
+/// A link fails where the name is taken, so nothing that is there is ever replaced, and no half file gets the name.
+fn write_if_absent(path: &Path, folder: &Path, file: &PkiFile) -> std::io::Result<bool> {
+    let mut part = tempfile::NamedTempFile::new_in(folder)?;
+    part.write_all(&file.bytes)?;
+    part.as_file().set_permissions(PermissionsExt::from_mode(file.mode))?;
+    owner::take_from(part.path(), folder)?;
+    part.as_file().sync_all()?;
+    match std::fs::hard_link(part.path(), path) {
+        Ok(()) => File::open(folder)?.sync_all().map(|()| true),
+        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
+        Err(e) => Err(e),
+    }
 }
 
 fn is_pki(path: &Path, layout: Layout) -> bool {
@@ -181,6 +211,8 @@ fn collect(data_dir: &Path, below: &Path, files: &mut Vec<PkiFile>) -> Result<()
     } else if metadata.is_file() && metadata.len() <= PKI_FILE_BYTES && files.len() < PKI_FILES {
         let bytes = std::fs::read(&path).map_err(Error::file("read", &path))?;
         files.push(PkiFile { path: below.to_owned(), mode: metadata.mode() & 0o777, bytes });
+    } else {
+        tracing::warn!("{} is neither a small file nor a folder, and is left out of the backup", path.display());
     }
     Ok(())
 }

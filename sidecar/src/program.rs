@@ -1,6 +1,6 @@
 //! From a command line to an exit code: the commands that run once, and the way into those that stay.
 
-use std::{ffi::OsString, io::Write, process::ExitCode};
+use std::{collections::BTreeSet, ffi::OsString, io::Write, process::ExitCode, time::Duration};
 
 use clap::Parser;
 use jiff::Timestamp;
@@ -12,7 +12,9 @@ use crate::{
     cli::{Cli, Command, Options, RestoreArgs},
     config::{self, Config},
     error::Error,
+    install::Cancel,
     keys,
+    lock::Lock,
     manifest::{Layout, Signed},
     report::Report,
     restore::{self, Outcome},
@@ -20,11 +22,14 @@ use crate::{
     signing::Signer,
     sqlite::{self, Live},
     start,
+    store::{Access, Store},
 };
 
 const OK: u8 = 0;
 /// Something could be read, something could not.
 const PARTIAL: u8 = 3;
+/// From the signal to the end of a command that runs once.
+const CLEAN_UP_WITHIN: Duration = Duration::from_secs(2);
 
 /// Runs the program with this command line, the first being its own name.
 #[must_use]
@@ -59,26 +64,31 @@ fn fail(error: &Error) -> ExitCode {
 }
 
 async fn dispatch(cli: Cli) -> Result<u8, Error> {
-    let options = cli.options;
+    let options = cli.options.without_empty();
     match cli.command.unwrap_or(Command::Run) {
         Command::Run => run::run(options).await.map(|()| OK),
         Command::Keygen { output } => print(&keys::keygen(output.as_deref())?),
         Command::Restore(args) if args.init => start::init(&options).await.map(|()| OK),
         command => {
-            let mut stop = signal::Stop::listen()?;
+            let (mut stop, cancel) = (signal::Stop::listen()?, Cancel::default());
+            let mut work = std::pin::pin!(once(command, &options, &cancel));
             tokio::select! {
-                outcome = once(command, &options) => outcome,
-                () = stop.wait() => Err(Error::Interrupted),
+                outcome = &mut work => outcome,
+                // What is past its rename still ends well; what is not cleans up.
+                () = stop.wait() => {
+                    cancel.ask();
+                    tokio::time::timeout(CLEAN_UP_WITHIN, work).await.unwrap_or(Err(Error::Interrupted))
+                }
             }
         }
     }
 }
 
-async fn once(command: Command, options: &Options) -> Result<u8, Error> {
+async fn once(command: Command, options: &Options, cancel: &Cancel) -> Result<u8, Error> {
     match command {
         Command::Backup => back_up(options).await,
         Command::List { json } => list(options, json).await,
-        Command::Restore(args) => restore(options, &args).await,
+        Command::Restore(args) => restore(options, &args, cancel).await,
         Command::Run | Command::Keygen { .. } => Ok(OK),
     }
 }
@@ -87,13 +97,15 @@ async fn back_up(options: &Options) -> Result<u8, Error> {
     let config = Config::load(options, &config::process_environment)?;
     let place = config::place(options, &config::process_environment)?;
     let recipients = config.recipients.clone().ok_or(Error::NoKey)?;
-    let (path, layout) = sqlite::find(&place.data_dir).ok_or_else(|| no_database(&place.data_dir))?;
+    let (path, layout) = sqlite::find(&place.data_dir)?.ok_or_else(|| no_database(&place.data_dir))?;
     // The store first: a command that fails there leaves no trace on the data volume.
-    let store = config.open_store()?;
+    let store = config.open_store(Access::Write)?;
     let catalog = Catalog::load(&store).await?;
+    let _alone = Lock::take(&place.data_dir)?;
     let mut live = Live::open(&path)?;
     let signer = Signer::load_or_make(&place.data_dir)?;
-    let mut lineage = Lineage::begin(&catalog, &recipients, Timestamp::now())?;
+    let trust = config.trust(options, &place.data_dir, &report_of(options, &config)).await?;
+    let mut lineage = Lineage::begin(&catalog, &trust, &config.cluster, &recipients, Timestamp::now())?;
     let list = lineage.recipients().to_vec();
     let mut captured = crate::blocking(move || backup::capture(&mut live, layout, &list, &place)).await?;
     let signed = lineage.commit(&store, &signer, &config.cluster, &mut captured).await?;
@@ -108,7 +120,7 @@ async fn back_up(options: &Options) -> Result<u8, Error> {
 async fn list(options: &Options, json: bool) -> Result<u8, Error> {
     let config = Config::load(options, &config::process_environment)?;
     let place = config::place(options, &config::process_environment)?;
-    let store = config.open_store()?;
+    let store = config.open_store(Access::Read)?;
     let mut catalog = Catalog::load(&store).await?;
     if catalog.entries.is_empty() && catalog.rejected.is_empty() {
         return Err(Error::NoRepository { store: store.url().to_owned() });
@@ -152,12 +164,12 @@ fn row_as_json(signed: &Signed, trust: &Trust) -> String {
     format!("{row}\n")
 }
 
-async fn restore(options: &Options, args: &RestoreArgs) -> Result<u8, Error> {
+async fn restore(options: &Options, args: &RestoreArgs, cancel: &Cancel) -> Result<u8, Error> {
     let config = Config::load(options, &config::process_environment)?;
     let place = config::place(options, &config::process_environment)?;
     let report = report_of(options, &config);
     if args.output.is_none()
-        && let Some((path, _)) = sqlite::find(&place.data_dir)
+        && let Some((path, _)) = sqlite::find(&place.data_dir)?
     {
         if args.if_db_not_exists {
             return print(&format!("{} exists; nothing to do\n", path.display()));
@@ -169,33 +181,60 @@ async fn restore(options: &Options, args: &RestoreArgs) -> Result<u8, Error> {
             });
         }
     }
-    let store = config.open_store()?;
-    let catalog = Catalog::load(&store).await?;
-    // A file of its own endangers nobody: there the signer is shown, not judged.
-    let trust =
-        if args.output.is_some() { Trust::Any } else { config.trust(options, &place.data_dir, &report).await? };
-    let pin = start::known(&report, &config).await.and_then(|status| status.newest);
-    let chosen = match catalog.select(&args.at, &trust) {
+    let (store, catalog) = match open_catalog(&config).await {
         Err(Error::NoRepository { .. }) if args.if_replica_exists => {
             return print("there are no backups; nothing to do\n");
         }
         other => other?,
     };
+    let trust = config.trust(options, &place.data_dir, &report).await?;
+    let pin = start::known(&report, &config).await?.and_then(|status| status.newest);
+    let chosen = choose(&catalog, args, &trust, &config)?;
     if args.at == At::Latest {
         start::check_pin(&catalog, pin.as_ref(), store.url())?;
     }
     if args.dry_run {
-        return print(&describe("would restore", chosen));
+        return print(&describe("would restore", &chosen));
     }
-    let fetched = restore::fetch(&store, chosen, &config.identities, &place.spool_dir).await?;
-    let seen = catalog.highest_revision().max(pin.map_or(0, |p| p.revision));
+    let identities = config::identities(options, &config::process_environment)?;
+    let fetched = restore::fetch(&store, &chosen, &identities, &place.spool_dir, cancel.clone()).await?;
+    let seen = catalog.highest_revision(&trust).max(pin.map_or(0, |p| p.revision));
     let output = args.output.clone();
     let outcome = crate::blocking(move || match output {
         Some(path) => fetched.into_file(&path),
         None => fetched.into_data_dir(&place.data_dir, seen),
     })
     .await?;
-    print(&if args.json { outcome_as_json(&outcome, chosen) } else { describe_outcome(&outcome, chosen) })
+    print(&if args.json { outcome_as_json(&outcome, &chosen) } else { describe_outcome(&outcome, &chosen) })
+}
+
+async fn open_catalog(config: &Config) -> Result<(Store, Catalog), Error> {
+    let store = config.open_store(Access::Read)?;
+    let catalog = Catalog::load(&store).await?;
+    if catalog.entries.is_empty() {
+        return Err(Error::NoRepository { store: store.url().to_owned() });
+    }
+    Ok((store, catalog))
+}
+
+/// An id may be anybody's; `latest` and a time mean this cluster's own. A file of its own endangers nobody: there a
+/// signer nobody trusts is shown, not judged.
+fn choose(catalog: &Catalog, args: &RestoreArgs, trust: &Trust, config: &Config) -> Result<Signed, Error> {
+    let own = match args.at {
+        At::Id(_) => catalog.clone(),
+        At::Latest | At::Time(_) => catalog.filter(|e| config.cluster.owns(&e.manifest)),
+    };
+    let chosen = match own.select(&args.at, trust) {
+        Err(Error::Untrusted { .. }) if args.output.is_some() => own.select(&args.at, &Trust::Any)?,
+        Err(Error::NoRepository { store }) => {
+            let others: BTreeSet<_> = catalog.entries.iter().map(|e| e.manifest.cluster.as_str()).collect();
+            let others = others.into_iter().collect::<Vec<_>>().join(", ");
+            let window = format!("it holds backups of other lives or clusters ({others}); name one by --at ID");
+            return Err(Error::NoSuchPoint { at: "of this cluster".into(), store, window });
+        }
+        other => other?,
+    };
+    Ok(chosen.clone())
 }
 
 fn report_of(options: &Options, config: &Config) -> Report {
@@ -260,7 +299,9 @@ fn log_to_stderr(debug: bool) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| {
         EnvFilter::new(if debug { "warn,vcluster_backup=debug" } else { "warn,vcluster_backup=info" })
     });
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A log that cannot be written is no reason to end.
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false);
     // A second subscriber in one process (tests) is no reason to stop.
     let _ = if std::io::stderr().is_terminal() {
         builder.with_target(false).try_init()

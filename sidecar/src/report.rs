@@ -50,17 +50,22 @@ impl Report {
         Self { file, cluster }
     }
 
-    /// The document as it stands; one that is absent, empty or unreadable tells nothing. When the API server does not
-    /// answer, the mount is as good as a minute ago.
-    pub async fn read(&self) -> Option<Status> {
+    /// The document as it stands; one that is absent or empty tells nothing. When the API server does not answer, the
+    /// mount is as good as a minute ago.
+    ///
+    /// # Errors
+    /// It is there and cannot be understood: then nobody may write over it, since it holds the trusted keys.
+    pub async fn read(&self) -> Result<Option<Status>, Error> {
         let text = match &self.cluster {
             Some(cluster) => fetch(cluster).await.unwrap_or_else(|error| {
                 tracing::warn!("{}; its mount is read instead", error.chain());
                 self.read_file()
             }),
             None => self.read_file(),
-        }?;
-        Status::from_yaml(&text).inspect_err(|error| tracing::warn!(%error, "the status document is not believed")).ok()
+        };
+        let Some(text) = text.filter(|text| !text.trim().is_empty()) else { return Ok(None) };
+        let refused = |e| Error::Usage(format!("{e}; mend or empty {}", self.place()));
+        Status::from_yaml(&text).map(Some).map_err(refused)
     }
 
     /// Writes the document whole: readers see the old one or the new one.
@@ -77,6 +82,14 @@ impl Report {
             (None, None) => Err(Error::Usage(
                 "cannot write the status document: name a file by --status-file, or a folder by --config-dir".into(),
             )),
+        }
+    }
+
+    fn place(&self) -> String {
+        match (&self.cluster, &self.file) {
+            (Some(cluster), _) => format!("ConfigMap {}/{}", cluster.namespace, cluster.name),
+            (None, Some(path)) => path.display().to_string(),
+            (None, None) => "it".into(),
         }
     }
 

@@ -2,18 +2,16 @@
 //! chain (in `catalog`), size and digest of the ciphertext, the key, the root of the pages, SQLite's own integrity
 //! check, and only then one rename.
 
-use std::{
-    os::unix::fs::OpenOptionsExt,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use crate::{
     error::Error,
-    install::Work,
+    install::{Cancel, Work},
     keys::{self, Identities},
-    manifest::{Kind, Manifest, Signed},
+    lock::Lock,
+    manifest::{Kind, Layout, Manifest, Signed},
     payload::{self, PkiFile},
-    seal,
+    seal, sqlite,
     store::{self, Store},
 };
 
@@ -37,6 +35,7 @@ pub struct Fetched {
     manifest: Manifest,
     ciphertext: std::fs::File,
     identities: Identities,
+    cancel: Cancel,
 }
 
 /// Gets a backup's ciphertext into the spool and finds the key that opens it.
@@ -48,6 +47,7 @@ pub async fn fetch(
     signed: &Signed,
     identities: &Identities,
     spool_dir: &Path,
+    cancel: Cancel,
 ) -> Result<Fetched, Error> {
     let manifest = signed.manifest.clone();
     let damaged = |why: String| Error::Damaged { object: manifest.data.key.clone(), why };
@@ -66,7 +66,7 @@ pub async fn fetch(
     if digest.sha256 != manifest.data.sha256 {
         return Err(damaged("its bytes are not those its manifest names".into()));
     }
-    Ok(Fetched { manifest, ciphertext, identities })
+    Ok(Fetched { manifest, ciphertext, identities, cancel })
 }
 
 /// With a passphrase the generation's own identity is opened first.
@@ -92,32 +92,42 @@ impl Fetched {
             .try_clone()
             .map_err(|source| Error::Seal { action: "read the downloaded backup", source })?;
         let plain = seal::open(ciphertext, &self.identities, &self.manifest.id())?;
-        payload::read_full(plain, &self.manifest, work)
+        payload::read_full(plain, &self.manifest, work, &self.cancel)
     }
 
     fn size(&self) -> u64 {
         u64::from(self.manifest.page_size) * u64::from(self.manifest.page_count)
     }
 
-    /// Restores into a data directory, in the backup's layout; `seen` is the highest revision known of any backup.
-    /// PKI and token files that are absent are written, others stay.
+    /// Restores into a data directory; `seen` is the highest revision known of any backup. PKI and token files that are
+    /// absent are written, others stay.
     ///
     /// # Errors
     /// Anything that does not fit; nothing is replaced then.
     pub fn into_data_dir(self, data_dir: &Path, seen: i64) -> Result<Outcome, Error> {
         let id = self.manifest.id();
-        let mut work = Work::create(&data_dir.join(self.manifest.layout.database()), self.size())?;
-        let prepared = self.open_into(&mut work.file).and_then(|pki| Ok((pki, work.finish(seen, &id)?)));
-        let (pki, revision) = match prepared {
-            Ok(prepared) => prepared,
-            Err(error) => {
-                work.discard();
-                return Err(error);
-            }
-        };
-        let pki_files = payload::write_pki(data_dir, &pki)?;
-        let path = work.commit(&id)?;
+        let _alone = Lock::take(data_dir)?;
+        let layout = self.layout_for(data_dir)?;
+        let mut work = Work::create(&data_dir.join(layout.database()), self.size())?;
+        let mut pki = self.open_into(&mut work.file)?;
+        if layout != self.manifest.layout {
+            // k3s's files would make the syncer migrate once more, over the restored database.
+            pki.clear();
+        }
+        let revision = work.finish(seen, &id)?;
+        self.cancel.check()?;
+        let (path, pki_files) = work.commit(&id, || payload::write_pki(data_dir, &pki))?;
         Ok(Outcome { point: id, path, size_bytes: self.size(), revision, pki_files })
+    }
+
+    /// An empty disk gets the backup's layout. One that has migrated to k8s stays there; there is no way back to k3s.
+    fn layout_for(&self, data_dir: &Path) -> Result<Layout, Error> {
+        match (sqlite::find(data_dir)?.map(|(_, layout)| layout), self.manifest.layout) {
+            (Some(Layout::K3s), Layout::K8s) => {
+                Err(Error::Layout { point: self.manifest.id(), data_dir: data_dir.to_owned() })
+            }
+            (Some(layout), _) | (None, layout) => Ok(layout),
+        }
     }
 
     /// Writes the database as it was, without the recipe, to a file that must not exist.
@@ -125,19 +135,19 @@ impl Fetched {
     /// # Errors
     /// Anything that does not fit; no file is left then.
     pub fn into_file(self, path: &Path) -> Result<Outcome, Error> {
-        let opened = std::fs::OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path);
-        let mut file = opened.map_err(|e| match e.kind() {
-            std::io::ErrorKind::AlreadyExists => {
-                Error::Exists { path: path.to_owned(), remedy: "choose another name for --output" }
-            }
-            _ => Error::file("make", path)(e),
-        })?;
-        let written = self.open_into(&mut file).and_then(|_| file.sync_all().map_err(Error::file("write", path)));
-        if let Err(error) = written {
-            // Ours alone, just made: nobody can miss it.
-            let _ = std::fs::remove_file(path);
-            return Err(error);
+        let taken = || Error::Exists { path: path.to_owned(), remedy: "choose another name for --output" };
+        if path.exists() {
+            return Err(taken());
         }
+        let folder = path.parent().filter(|f| !f.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let mut part = tempfile::NamedTempFile::new_in(folder).map_err(Error::file("write in", folder))?;
+        self.open_into(part.as_file_mut())?;
+        part.as_file().sync_all().map_err(Error::file("write", path))?;
+        self.cancel.check()?;
+        part.persist_noclobber(path).map_err(|e| match e.error.kind() {
+            std::io::ErrorKind::AlreadyExists => taken(),
+            _ => Error::file("write", path)(e.error),
+        })?;
         Ok(Outcome {
             point: self.manifest.id(),
             path: path.to_owned(),

@@ -2,8 +2,12 @@
 //! shutdown are made here; errors travel up to this file, which says them once and goes on. It ends only on a signal:
 //! an exited container would make the tenant's pod unready.
 
-use std::time::{Duration, Instant};
+use std::{
+    panic::AssertUnwindSafe,
+    time::{Duration, Instant},
+};
 
+use futures::FutureExt;
 use jiff::Timestamp;
 use tokio::time::timeout_at;
 use vcluster_proto::{
@@ -13,21 +17,25 @@ use vcluster_proto::{
 
 use crate::{
     backup::{self, Lineage, Mark, Place},
-    catalog::Catalog,
+    catalog::{Catalog, Trust},
     cli::Options,
     config::{self, Config},
     error::Error,
+    lock::Lock,
     manifest::{Layout, Signed},
     report::Report,
     signal,
     signing::Signer,
     sqlite::{self, Live},
-    store::{self, Store},
+    store::{self, Access, Store},
 };
 
 /// After the signal: the whole way out, and how much of it waits for the API server's last writes.
 const STOP_WITHIN: Duration = Duration::from_secs(8);
 const WRITERS_REST_WITHIN: Duration = Duration::from_secs(4);
+const PUBLISH_WITHIN: Duration = Duration::from_secs(2);
+/// How often the store is asked whether the newest backup is still there.
+const LOOK_EVERY: Duration = Duration::from_secs(3600);
 const WRITERS_REST_FOR: Duration = Duration::from_millis(400);
 /// A cause on this machine costs nothing to look at again; one in the store does.
 const LOCAL_RETRY: Duration = Duration::from_secs(5);
@@ -45,22 +53,34 @@ pub async fn run(options: Options) -> Result<(), Error> {
     let mut daemon = Daemon::new(options)?;
     loop {
         let fingerprint = config::fingerprint(&daemon.options);
-        let pause = {
-            let mut tick = std::pin::pin!(daemon.tick());
+        let ticked = {
+            let mut tick = std::pin::pin!(AssertUnwindSafe(daemon.tick()).catch_unwind());
             tokio::select! {
-                pause = &mut tick => Some(pause),
-                // The copy under way may still get through; it is the best last backup there is.
-                () = stop.wait() => { let _ = tokio::time::timeout(WRITERS_REST_WITHIN, tick).await; None }
+                pause = &mut tick => Ticked::Done(pause.unwrap_or(LOCAL_RETRY)),
+                // The copy under way may still get through; else there is no time for another.
+                () = stop.wait() => {
+                    let deadline = tokio::time::Instant::now() + STOP_WITHIN;
+                    Ticked::Stopped { deadline, through: timeout_at(deadline - PUBLISH_WITHIN, tick).await.is_ok() }
+                }
             }
         };
-        let Some(pause) = pause else { break };
+        let pause = match ticked {
+            Ticked::Done(pause) => pause,
+            Ticked::Stopped { deadline, through } => return Ok(daemon.last(deadline, through).await),
+        };
         tokio::select! {
             () = config::changed(&daemon.options, fingerprint, pause) => {}
-            () = stop.wait() => break,
+            () = stop.wait() => return Ok(daemon.last(tokio::time::Instant::now() + STOP_WITHIN, true).await),
         }
     }
-    daemon.last().await;
-    Ok(())
+}
+
+/// How a tick ended.
+enum Ticked {
+    /// By itself; the time until the next.
+    Done(Duration),
+    /// By a signal; whether it got through all the same, and when the whole program must be out.
+    Stopped { deadline: tokio::time::Instant, through: bool },
 }
 
 /// Writes into `status` whose it is; the past of another XR is forgotten, the keys that signed are not.
@@ -91,12 +111,18 @@ struct Daemon {
     store: Option<(store::Config, Store)>,
     signer: Option<Signer>,
     lineage: Option<Lineage>,
+    /// Nobody else backs up or restores here meanwhile.
+    lock: Option<Lock>,
+    /// The last backup of this run, and when it was last seen in the store.
+    newest: Option<Signed>,
+    looked_at: Instant,
     /// What the last backup held; nothing after a failure.
     mark: Option<Mark>,
     status: Status,
     failures: u32,
     said: String,
     said_of_settings: String,
+    said_of_report: String,
     pass: Duration,
 }
 
@@ -117,6 +143,10 @@ impl Daemon {
             failures: 0,
             said: String::new(),
             said_of_settings: String::new(),
+            said_of_report: String::new(),
+            lock: None,
+            newest: None,
+            looked_at: Instant::now(),
             pass: Duration::ZERO,
         })
     }
@@ -135,7 +165,7 @@ impl Daemon {
 
     async fn attempt(&mut self) -> Result<Done, Error> {
         let config = self.load_config()?;
-        self.find_report(&config).await;
+        self.find_report(&config).await?;
         address(&mut self.status, &config);
         if !config.has_settings {
             return Err(Error::Usage(
@@ -143,38 +173,66 @@ impl Daemon {
             ));
         }
         let recipients = config.recipients.clone().ok_or(Error::NoKey)?;
+        if self.lock.is_none() {
+            self.lock = Some(Lock::take(&self.place.data_dir)?);
+        }
         self.pin_signer().await?;
-        self.open_database()?;
-        if self.is_unchanged(&recipients)? {
+        tokio::task::block_in_place(|| self.open_database())?;
+        // Before the look at the database: another store has not got what this one has.
+        let store = self.open_store(&config)?;
+        self.look_at_store(&store).await?;
+        if tokio::task::block_in_place(|| self.is_unchanged(&recipients))? {
             return Ok(Done::Unchanged);
         }
-        let store = self.open_store(&config)?;
         if self.lineage.as_ref().is_none_or(|l| !l.seals_for(&recipients)) {
             let catalog = Catalog::load(&store).await?;
             self.remember(&catalog, &config);
-            self.lineage = Some(Lineage::begin(&catalog, &recipients, Timestamp::now())?);
+            let trust = self.trust(&config);
+            self.lineage = Some(Lineage::begin(&catalog, &trust, &config.cluster, &recipients, Timestamp::now())?);
         }
         self.back_up(&store, &config).await
+    }
+
+    /// Every key this cluster has signed with.
+    fn trust(&self, config: &Config) -> Trust {
+        let known = self.status.trusted_keys.iter().filter_map(|key| key.parse().ok());
+        Trust::Keys(known.chain(config.trusted.iter().copied()).collect())
+    }
+
+    /// Hourly: an object that somebody removed means that everything is to be backed up again.
+    async fn look_at_store(&mut self, store: &Store) -> Result<(), Error> {
+        let (Some(newest), true) = (&self.newest, self.looked_at.elapsed() > LOOK_EVERY) else { return Ok(()) };
+        let there = store.list(&format!("v1/full/{}", newest.manifest.generation)).await?;
+        if ![newest.manifest.key(), newest.manifest.data.key.clone()].iter().all(|key| there.contains(key)) {
+            tracing::error!("backup {} is gone from the store; everything is backed up again", newest.manifest.id());
+            self.mark = None;
+            self.lineage = None;
+        }
+        self.looked_at = Instant::now();
+        Ok(())
     }
 
     async fn back_up(&mut self, store: &Store, config: &Config) -> Result<Done, Error> {
         // Both are put back when all went well; after a failure they are made anew, which follows whatever is there.
         let (Some((mut live, layout)), Some(mut lineage)) = (self.live.take(), self.lineage.take()) else {
-            return Ok(Done::Unchanged);
+            return Err(nothing_open());
         };
         let (place, recipients) = (self.place.clone(), lineage.recipients().to_vec());
+        self.mark = None;
         let begun = Instant::now();
-        let (captured, live) = crate::blocking(move || {
+        let captured = crate::blocking(move || {
             backup::capture(&mut live, layout, &recipients, &place).map(|captured| (captured, live))
         })
-        .await?;
+        .await;
+        // After a pass that took too long, too: that is when rest matters most.
         self.pass = begun.elapsed();
+        let (mut captured, live) = captured?;
         self.live = Some((live, layout));
-        let mut captured = captured;
-        let Some(signer) = &self.signer else { return Ok(Done::Unchanged) };
+        let Some(signer) = &self.signer else { return Err(nothing_open()) };
         let signed = lineage.commit(store, signer, &config.cluster, &mut captured).await?;
         self.mark = Some(captured.mark);
         self.lineage = Some(lineage);
+        self.newest = Some(signed.clone());
         Ok(Done::Backed(Box::new(signed)))
     }
 
@@ -199,12 +257,13 @@ impl Daemon {
     }
 
     /// In a pod the settings tell which ConfigMap the status is in; what stood there before goes on.
-    async fn find_report(&mut self, config: &Config) {
+    async fn find_report(&mut self, config: &Config) -> Result<(), Error> {
         let report = config::report(&self.options, Some(&config.cluster), &config::process_environment);
         if self.report.as_ref() != Some(&report) {
-            self.status = report.read().await.unwrap_or_default();
+            self.status = report.read().await?.unwrap_or_default();
             self.report = Some(report);
         }
+        Ok(())
     }
 
     /// The key is in the status document before anything is signed with it.
@@ -224,7 +283,7 @@ impl Daemon {
 
     fn open_database(&mut self) -> Result<(), Error> {
         let data_dir = &self.place.data_dir;
-        let (path, layout) = sqlite::find(data_dir).ok_or_else(|| {
+        let (path, layout) = sqlite::find(data_dir)?.ok_or_else(|| {
             self.live = None;
             let tried = [Layout::K8s, Layout::K3s].map(|layout| layout.database().to_owned()).to_vec();
             Error::NoDatabase { data_dir: data_dir.clone(), tried }
@@ -249,9 +308,15 @@ impl Daemon {
         match (&self.store, &config.store) {
             (Some((old, store)), Some(new)) if old == new => Ok(store.clone()),
             _ => {
-                let store = config.open_store()?;
-                // Another place knows nothing of this chain.
+                let store = config.open_store(Access::Write)?;
+                // Another place knows nothing of this chain, and what it holds is not known here.
                 self.lineage = None;
+                self.mark = None;
+                self.newest = None;
+                if self.store.is_some() {
+                    self.status.newest = None;
+                    self.status.oldest = None;
+                }
                 self.store = config.store.clone().map(|c| (c, store.clone()));
                 Ok(store)
             }
@@ -260,7 +325,8 @@ impl Daemon {
 
     /// What the store holds of this XR, for the status document.
     fn remember(&mut self, catalog: &Catalog, config: &Config) {
-        let own = catalog.filter(|e| e.manifest.uid == config.cluster.uid);
+        let trust = self.trust(config);
+        let own = catalog.filter(|e| trust.covers(&e.signer) && config.cluster.owns(&e.manifest));
         self.status.oldest = own.entries.iter().min_by_key(|e| e.manifest.time).map(point);
         for why in &catalog.rejected {
             tracing::warn!("{why}");
@@ -278,6 +344,10 @@ impl Daemon {
                 self.said.clear();
                 self.status.state = State::Healthy;
                 "BackedUp".clone_into(&mut self.status.reason);
+                if let (Done::Unchanged, Some(newest)) = (done, &self.status.newest) {
+                    self.status.message =
+                        format!("backup {} is in the store, and nothing has changed since", newest.id);
+                }
                 if let Done::Backed(signed) = done {
                     self.status.message = format!("backup {} is in the store", signed.manifest.id());
                     self.status.newest = Some(point(signed));
@@ -310,7 +380,13 @@ impl Daemon {
             self.report.get_or_insert_with(|| config::report(&self.options, None, &config::process_environment));
         if let Err(error) = report.write(&self.status).await {
             "KeyNotPinned".clone_into(&mut self.status.reason);
-            self.say(&format!("nobody can learn how backups are and which key signs them: {}", error.chain()));
+            let sentence = error.chain();
+            if self.said_of_report != sentence {
+                tracing::error!("nobody can learn how backups are and which key signs them: {sentence}");
+                self.said_of_report = sentence;
+            }
+        } else {
+            self.said_of_report.clear();
         }
     }
 
@@ -326,25 +402,29 @@ impl Daemon {
     }
 
     fn until_retry(&self, error: &Error) -> Duration {
-        if !matches!(error, Error::Store { .. } | Error::TooSlow { .. }) {
-            return LOCAL_RETRY;
+        match error {
+            Error::TooSlow { .. } => return self.pass * REST_PER_PASS,
+            Error::Store { .. } => {}
+            _ => return LOCAL_RETRY,
         }
         let doubled = STORE_RETRY_FIRST.saturating_mul(1 << self.failures.min(16).saturating_sub(1));
         doubled.min(STORE_RETRY_MOST)
     }
 
-    /// The last backup: when the API server has stopped writing, or when there is no more time to wait for that.
-    async fn last(&mut self) {
-        let deadline = tokio::time::Instant::now() + STOP_WITHIN;
-        self.writers_rest().await;
-        let outcome = timeout_at(deadline, self.attempt()).await.unwrap_or_else(|_| {
-            Err(Error::Usage(format!("the last backup was not done within {} s of the signal", STOP_WITHIN.as_secs())))
-        });
+    /// The last backup: when the API server has stopped writing, or when there is no more time to wait for that. A
+    /// store that did not take the one under way gets no second.
+    async fn last(&mut self, deadline: tokio::time::Instant, through: bool) {
+        let outcome = if through {
+            self.writers_rest().await;
+            timeout_at(deadline - PUBLISH_WITHIN, self.attempt()).await.unwrap_or(Err(Error::TooLate))
+        } else {
+            Err(Error::TooLate)
+        };
         self.record(&outcome);
         if outcome.is_ok() {
             self.status.state = State::Stopped;
         }
-        self.publish().await;
+        let _ = timeout_at(deadline, self.publish()).await;
         tracing::info!("stopped");
     }
 
@@ -360,6 +440,11 @@ impl Daemon {
             }
         }
     }
+}
+
+/// A state that `attempt` never leaves behind; said rather than taken for health.
+fn nothing_open() -> Error {
+    Error::Usage("there is no open database to back up; looking again".into())
 }
 
 fn phase(key: &str, interval: Duration) -> Duration {

@@ -4,7 +4,7 @@
 use std::{
     fmt,
     io::{Read, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::unix::fs::OpenOptionsExt,
     path::Path,
     str::FromStr,
 };
@@ -16,7 +16,7 @@ use ring::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::error::Error;
+use crate::{error::Error, lock};
 
 /// The folder of our own below the data directory; mode 0700.
 pub const OWN_FOLDER: &str = ".vcluster-backup";
@@ -109,12 +109,7 @@ impl Signer {
         if let Some(signer) = Self::load(data_dir)? {
             return Ok(signer);
         }
-        let folder = data_dir.join(OWN_FOLDER);
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&folder)
-            .map_err(Error::file("make the folder", &folder))?;
+        let folder = lock::make_own_folder(data_dir)?;
         let path = folder.join(KEY_FILE);
         let pkcs8 = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new())
             .map_err(|_| Error::Usage("the system has no random numbers".into()))?;
@@ -132,10 +127,11 @@ impl Signer {
     }
 
     fn from_pkcs8(bytes: &[u8], path: &Path) -> Result<Self, Error> {
-        Ed25519KeyPair::from_pkcs8(bytes).map(Self).map_err(|_| Error::Damaged {
-            object: path.display().to_string(),
-            why: "it is no Ed25519 key; remove it and the next start makes a new one, which must be trusted anew"
-                .into(),
+        Ed25519KeyPair::from_pkcs8(bytes).map(Self).map_err(|_| {
+            let path = path.display();
+            Error::Usage(format!(
+                "{path} is no signing key: remove it, and the next start makes one, to be trusted anew"
+            ))
         })
     }
 

@@ -4,7 +4,7 @@
 //! POSIX locks on it.
 
 use std::{
-    io::Read,
+    io::{ErrorKind, Read},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     time::{Duration, Instant},
@@ -21,20 +21,33 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const CACHE_KIB: i64 = -512;
 
 /// Where the database of a data directory is: k8s first, then k3s, since a migrated disk has both folders for a while.
-#[must_use]
-pub fn find(data_dir: &Path) -> Option<(PathBuf, Layout)> {
-    [Layout::K8s, Layout::K3s]
-        .into_iter()
-        .map(|layout| (data_dir.join(layout.database()), layout))
-        .find(|(path, _)| path.metadata().is_ok_and(|m| m.is_file() && m.len() > 0))
+///
+/// # Errors
+/// The disk does not answer: then nobody knows whether there is one.
+pub fn find(data_dir: &Path) -> Result<Option<(PathBuf, Layout)>, Error> {
+    for layout in [Layout::K8s, Layout::K3s] {
+        let path = data_dir.join(layout.database());
+        match path.metadata() {
+            Ok(found) if found.is_file() && found.len() > 0 => return Ok(Some((path, layout))),
+            Err(e) if !matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+                return Err(Error::file("look for the database", &path)(e));
+            }
+            _ => {}
+        }
+    }
+    Ok(None)
 }
 
 /// The live database, held open between backups.
 pub struct Live {
     connection: Connection,
     path: PathBuf,
-    file: (u64, u64),
+    files: Files,
 }
+
+/// Device and inode of the database, its WAL and its index. Another of either means another database, even under the
+/// same inode: what is committed through a new WAL never reaches a connection that has the old one.
+type Files = [Option<(u64, u64)>; 3];
 
 impl Live {
     /// Opens a database that is there; never makes one.
@@ -43,7 +56,6 @@ impl Live {
     /// It is not there, or is no database.
     pub fn open(path: &Path) -> Result<Self, Error> {
         let failed = |e| Error::database("open the database", path)(e);
-        let file = identity(path)?;
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
         connection.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
@@ -53,15 +65,17 @@ impl Live {
         {
             connection.pragma_update(None, pragma, value).map_err(failed)?;
         }
-        let live = Self { connection, path: path.to_owned(), file };
+        let mut live = Self { connection, path: path.to_owned(), files: [None; 3] };
+        // The first read makes or maps the companions.
         live.version()?;
+        live.files = files(path);
         Ok(live)
     }
 
     /// Whether the path still leads to the file that is open.
     #[must_use]
     pub fn is_current(&self, path: &Path) -> bool {
-        self.path == path && identity(path).is_ok_and(|file| file == self.file)
+        self.path == path && files(path) == self.files
     }
 
     /// Changes whenever another connection has committed.
@@ -221,7 +235,11 @@ impl Read for PageReader<'_> {
     }
 }
 
-fn identity(path: &Path) -> Result<(u64, u64), Error> {
-    let metadata = path.metadata().map_err(Error::file("look at", path))?;
-    Ok((metadata.dev(), metadata.ino()))
+/// Looked at, never opened.
+fn files(path: &Path) -> Files {
+    ["", "-wal", "-shm"].map(|suffix| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(suffix);
+        Path::new(&name).metadata().ok().map(|found| (found.dev(), found.ino()))
+    })
 }

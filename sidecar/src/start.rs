@@ -8,19 +8,22 @@ use vcluster_proto::status::{self, State, Status};
 
 use crate::{
     backup::Place,
-    catalog::{At, Catalog, Trust},
+    catalog::{At, Catalog},
     cli::Options,
     config::{self, Config},
     error::Error,
     init::{Action, Facts, StoreFact, decide},
+    install::Cancel,
     report::Report,
     restore::{self, Outcome},
     signal, sqlite,
-    store::{Fault, Store},
+    store::{Access, Fault, Store},
 };
 
 /// Time between two looks; a changed file of the config folder is seen sooner.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// From the signal to the end.
+const CLEAN_UP_WITHIN: Duration = Duration::from_secs(2);
 
 /// Runs until the vcluster may start.
 ///
@@ -28,13 +31,23 @@ const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// [`Error::Interrupted`] on a signal, and flags that cannot be used. Nothing else ends it.
 pub async fn init(options: &Options) -> Result<(), Error> {
     let place = config::place(options, &config::process_environment)?;
-    let mut stop = signal::Stop::listen()?;
+    let (mut stop, cancel) = (signal::Stop::listen()?, Cancel::default());
     let mut said = String::new();
     loop {
         let fingerprint = config::fingerprint(options);
-        let step = tokio::select! {
-            step = step(options, &place) => step,
-            () = stop.wait() => return Err(Error::Interrupted),
+        let step = {
+            let mut work = std::pin::pin!(step(options, &place, &cancel));
+            tokio::select! {
+                step = &mut work => step,
+                () = stop.wait() => {
+                    cancel.ask();
+                    // What is past its rename still gets to say so.
+                    match tokio::time::timeout(CLEAN_UP_WITHIN, work).await {
+                        Ok(Ok(done)) => Ok(done),
+                        _ => return Err(Error::Interrupted),
+                    }
+                }
+            }
         };
         let (reason, message) = match step {
             Ok(done) => {
@@ -56,8 +69,9 @@ pub async fn init(options: &Options) -> Result<(), Error> {
 }
 
 /// One way through the table: what was done, or for what to wait.
-async fn step(options: &Options, place: &Place) -> Result<String, (&'static str, String)> {
-    let database = sqlite::find(&place.data_dir).is_some();
+async fn step(options: &Options, place: &Place, cancel: &Cancel) -> Result<String, (&'static str, String)> {
+    let said = |error: Error| (error.reason(), error.chain());
+    let database = sqlite::find(&place.data_dir).map_err(said)?.is_some();
     let loaded = Config::load(options, &config::process_environment);
     let mut facts = Facts {
         database,
@@ -72,21 +86,29 @@ async fn step(options: &Options, place: &Place) -> Result<String, (&'static str,
     }
     let Ok(config) = loaded else { return act_without_store(decide(&facts)) };
     let report = &config::report(options, Some(&config.cluster), &config::process_environment);
-    facts.lived = config.lived || known(report, &config).await.is_some_and(|s| s.newest.is_some());
+    facts.lived = config.lived || known(report, &config).await.map_err(said)?.is_some_and(|s| s.newest.is_some());
     let first = decide(&facts);
     if first != Action::AskStore {
         return act_without_store(first);
     }
-    let asked = ask(&config).await;
+    let asked = match tokio::time::timeout(LOOK_EVERY, ask(&config)).await {
+        Ok(asked) => asked,
+        Err(_) => {
+            let message = format!(
+                "the store has not answered within {} s; check its endpoint and the network",
+                LOOK_EVERY.as_secs()
+            );
+            return Err(("WaitingForStore", message));
+        }
+    };
     facts.store = match &asked {
         Ok((_, catalog)) => store_fact(catalog, &config),
         Err(error) => StoreFact::Unavailable(with_registration(error, &config)),
     };
     match (decide(&facts), asked) {
         (Action::Restore { own }, Ok((store, catalog))) => {
-            restore_newest(options, place, report, &config, &store, &catalog, own)
-                .await
-                .map_err(|error| (error.reason(), with_registration(&error, &config)))
+            let found = Found { options, place, report, config: &config, store: &store, catalog: &catalog, own };
+            restore_newest(found, cancel).await.map_err(|error| (error.reason(), with_registration(&error, &config)))
         }
         (action, _) => act_without_store(action),
     }
@@ -113,7 +135,7 @@ fn act_without_store(action: Action) -> Result<String, (&'static str, String)> {
 }
 
 async fn ask(config: &Config) -> Result<(Store, Catalog), Error> {
-    let store = config.open_store()?;
+    let store = config.open_store(Access::Read)?;
     let catalog = Catalog::load(&store).await?;
     Ok((store, catalog))
 }
@@ -125,41 +147,35 @@ fn store_fact(catalog: &Catalog, config: &Config) -> StoreFact {
     if catalog.entries.is_empty() {
         return StoreFact::Empty;
     }
-    StoreFact::Backups { own: catalog.entries.iter().any(|e| e.manifest.uid == config.cluster.uid) }
+    StoreFact::Backups { own: catalog.entries.iter().any(|e| config.cluster.owns(&e.manifest)) }
 }
 
-async fn restore_newest(
-    options: &Options,
-    place: &Place,
-    report: &Report,
-    config: &Config,
-    store: &Store,
-    catalog: &Catalog,
+/// What a restore at start rests on.
+struct Found<'a> {
+    options: &'a Options,
+    place: &'a Place,
+    report: &'a Report,
+    config: &'a Config,
+    store: &'a Store,
+    catalog: &'a Catalog,
+    /// Only backups of this XR count.
     own: bool,
-) -> Result<String, Error> {
+}
+
+async fn restore_newest(found: Found<'_>, cancel: &Cancel) -> Result<String, Error> {
+    let Found { options, place, report, config, store, catalog, own } = found;
     let trust = config.trust(options, &place.data_dir, report).await?;
-    let candidates = if own { catalog.filter(|e| e.manifest.uid == config.cluster.uid) } else { catalog.clone() };
-    let pin = known(report, config).await.filter(|_| own).and_then(|s| s.newest);
+    let candidates = if own { catalog.filter(|e| config.cluster.owns(&e.manifest)) } else { catalog.clone() };
+    let pin = known(report, config).await?.filter(|_| own).and_then(|s| s.newest);
     check_pin(&candidates, pin.as_ref(), store.url())?;
-    let outcome = restore_point(&candidates, catalog, &trust, pin.as_ref(), config, store, place).await?;
+    let chosen = candidates.select(&At::Latest, &trust)?;
+    let identities = config::identities(options, &config::process_environment)?;
+    let fetched = restore::fetch(store, chosen, &identities, &place.spool_dir, cancel.clone()).await?;
+    let seen = catalog.highest_revision(&trust).max(pin.map_or(0, |p| p.revision));
+    let data_dir = place.data_dir.clone();
+    let outcome = crate::blocking(move || fetched.into_data_dir(&data_dir, seen)).await?;
     say_restored(report, config, &outcome).await;
     Ok(format!("restored backup {} ({} bytes) to {}", outcome.point, outcome.size_bytes, outcome.path.display()))
-}
-
-async fn restore_point(
-    candidates: &Catalog,
-    all: &Catalog,
-    trust: &Trust,
-    pin: Option<&status::Point>,
-    config: &Config,
-    store: &Store,
-    place: &Place,
-) -> Result<Outcome, Error> {
-    let chosen = candidates.select(&At::Latest, trust)?;
-    let fetched = restore::fetch(store, chosen, &config.identities, &place.spool_dir).await?;
-    let seen = all.highest_revision().max(pin.map_or(0, |p| p.revision));
-    let data_dir = place.data_dir.clone();
-    crate::blocking(move || fetched.into_data_dir(&data_dir, seen)).await
 }
 
 /// A store that no longer has the newest backup we know of has been rolled back.
@@ -176,9 +192,11 @@ pub fn check_pin(catalog: &Catalog, pin: Option<&status::Point>, store: &str) ->
 }
 
 /// The status document, if it speaks of this XR.
-#[must_use]
-pub async fn known(report: &Report, config: &Config) -> Option<Status> {
-    report.read().await.filter(|status| status.uid == config.cluster.uid)
+///
+/// # Errors
+/// It cannot be understood.
+pub async fn known(report: &Report, config: &Config) -> Result<Option<Status>, Error> {
+    Ok(report.read().await?.filter(|status| status.uid == config.cluster.uid))
 }
 
 /// While bucket and user are being registered, the store's refusal alone would mislead.
@@ -187,6 +205,9 @@ fn with_registration(error: &Error, config: &Config) -> String {
         error,
         Error::Store { fault: Fault::NoBucket | Fault::NoCredentials | Fault::Refused(_) | Fault::NotFound, .. }
     );
+    if let Error::NoRepository { store } = error {
+        return format!("the folder of store {store} is not there: mount or make it");
+    }
     match &config.registration {
         Some(job) if not_there_yet => {
             format!("{}; Job {job}... registers bucket and user, look there if this lasts", error.chain())
@@ -198,7 +219,8 @@ fn with_registration(error: &Error, config: &Config) -> String {
 async fn say_waiting(options: &Options, reason: &str, message: &str) {
     let config = Config::load(options, &config::process_environment).ok();
     let report = config::report(options, config.as_ref().map(|c| &c.cluster), &config::process_environment);
-    let mut status = report.read().await.unwrap_or_default();
+    let Ok(status) = report.read().await else { return };
+    let mut status = status.unwrap_or_default();
     if let Some(config) = &config {
         crate::run::address(&mut status, config);
     }
@@ -210,7 +232,8 @@ async fn say_waiting(options: &Options, reason: &str, message: &str) {
 }
 
 async fn say_restored(report: &Report, config: &Config, outcome: &Outcome) {
-    let mut status = report.read().await.unwrap_or_default();
+    let Ok(status) = report.read().await else { return };
+    let mut status = status.unwrap_or_default();
     crate::run::address(&mut status, config);
     let now = Timestamp::now();
     status.state = State::Healthy;

@@ -2,7 +2,16 @@
 //! [`Fault`], a sentence that says why and what to do and never quotes what the store answered, since such answers
 //! repeat access keys.
 
-use std::{fmt, io::Write, path::Path as FilePath, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    io::Write,
+    path::Path as FilePath,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
@@ -19,11 +28,12 @@ use crate::{
 };
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-const READ_TIMEOUT: Duration = Duration::from_secs(30);
+/// The library counts it while a body is still going out, too: a part must get through within it on a slow line.
+const READ_TIMEOUT: Duration = Duration::from_secs(60);
 const TRIES: usize = 5;
 const TRY_FOR: Duration = Duration::from_secs(60);
 /// Larger objects are sent in parts.
-const SINGLE_PUT_BYTES: u64 = 8 << 20;
+const SINGLE_PUT_BYTES: u64 = PART_BYTES as u64;
 /// The smallest part S3 allows; two are in flight.
 const PART_BYTES: usize = 5 << 20;
 const PARTS_IN_FLIGHT: usize = 2;
@@ -45,6 +55,26 @@ pub struct Config {
     pub ca: Option<String>,
     /// Access key and secret key; without, the cloud's own environment.
     pub credentials: Option<(String, SecretString)>,
+}
+
+impl Config {
+    /// Looks whether URL and endpoint can be used, and hold nothing that must not be repeated.
+    ///
+    /// # Errors
+    /// A sentence that does not repeat what may be a secret.
+    pub fn check(&self) -> Result<(), Error> {
+        for text in [Some(&self.url), self.endpoint.as_ref()].into_iter().flatten() {
+            if text.contains('@') {
+                let why =
+                    "cannot use a store URL or endpoint with credentials in it: give them as ACCESS_KEY and SECRET_KEY";
+                return Err(Error::Usage(why.into()));
+            }
+        }
+        let Some(endpoint) = &self.endpoint else { return Ok(()) };
+        let parsed = Url::parse(endpoint).ok();
+        let usable = parsed.is_some_and(|url| matches!(url.scheme(), "http" | "https") && url.host().is_some());
+        if usable { Ok(()) } else { Err(Error::Usage(format!("endpoint {endpoint:?} is no http(s)://host[:port]"))) }
+    }
 }
 
 impl PartialEq for Config {
@@ -71,6 +101,8 @@ pub enum Fault {
     NotFound,
     /// There is such an object already.
     Exists,
+    /// Somebody put an object there whose key cannot be read.
+    BadKey,
     /// Anything else. Holds the store's error code or the system's words.
     Other(String),
 }
@@ -86,9 +118,19 @@ impl fmt::Display for Fault {
             Self::NoBucket => f.write_str("the bucket does not exist; is it registered?"),
             Self::NotFound => f.write_str("there is no such object"),
             Self::Exists => f.write_str("it exists already"),
+            Self::BadKey => f.write_str("an object there has a key with illegal characters, which is none of ours; remove it"),
             Self::Other(why) => write!(f, "the store failed ({why})"),
         }
     }
+}
+
+/// What a store is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// A folder that is not there is no repository: a mount that is missing must not look like an empty store.
+    Read,
+    /// A folder is made, so that the first backup has a place.
+    Write,
 }
 
 /// An open store.
@@ -97,6 +139,8 @@ pub struct Store {
     inner: Arc<dyn ObjectStore>,
     prefix: Path,
     url: String,
+    /// It has answered that it cannot create only where nothing is.
+    plain_puts: Arc<AtomicBool>,
 }
 
 impl fmt::Debug for Store {
@@ -106,33 +150,32 @@ impl fmt::Debug for Store {
 }
 
 impl Store {
-    /// Opens a store; asks nothing of it yet. A folder is made, so that the first backup has a place.
+    /// Opens a store; asks nothing of it yet.
     ///
     /// # Errors
-    /// A URL or certificate that cannot be used, or no credentials.
-    pub fn open(config: &Config) -> Result<Self, Error> {
+    /// A URL or certificate that cannot be used, no credentials, or no folder to read.
+    pub fn open(config: &Config, access: Access) -> Result<Self, Error> {
+        config.check()?;
         let bad = |why: &str| Error::Usage(format!("cannot use store {:?}: {why}", config.url));
         let url = Url::parse(&config.url).map_err(|_| bad("write it as s3://bucket/prefix or file:///folder"))?;
-        if !url.username().is_empty() || url.password().is_some() {
-            return Err(Error::Usage(
-                "cannot use a store URL with credentials in it: give them as ACCESS_KEY and SECRET_KEY".into(),
-            ));
-        }
         let (inner, prefix): (Arc<dyn ObjectStore>, Path) = match url.scheme() {
             "s3" => {
-                let prefix =
-                    Path::parse(url.path().trim_matches('/')).map_err(|_| bad("its prefix is no object key"))?;
+                let prefix = Path::from_url_path(url.path()).map_err(|_| bad("its prefix is no object key"))?;
                 (Arc::new(s3(&url, config)?), prefix)
             }
             "file" => {
                 let folder = url.to_file_path().map_err(|()| bad("write a folder as file:///folder"))?;
-                std::fs::create_dir_all(&folder).map_err(Error::file("make the folder", &folder))?;
+                if access == Access::Write {
+                    std::fs::create_dir_all(&folder).map_err(Error::file("make the folder", &folder))?;
+                } else if !folder.is_dir() {
+                    return Err(Error::NoRepository { store: config.url.clone() });
+                }
                 let store = LocalFileSystem::new_with_prefix(&folder).map_err(|e| bad(&innermost(&e)))?;
                 (Arc::new(store.with_fsync(true)), Path::default())
             }
             other => return Err(bad(&format!("{other} is not one of s3, file"))),
         };
-        Ok(Self { inner, prefix, url: config.url.clone() })
+        Ok(Self { inner, prefix, url: config.url.clone(), plain_puts: Arc::default() })
     }
 
     /// The URL, without credentials.
@@ -156,15 +199,18 @@ impl Store {
         let upload = self.inner.put_multipart(&self.path(key)).await.map_err(failed)?;
         let mut upload = WriteMultipart::new_with_chunk_size(upload, PART_BYTES);
         loop {
-            let bytes = read_up_to(file, PART_BYTES)?;
-            if bytes.is_empty() {
-                break;
-            }
-            upload.put(bytes);
-            if let Err(e) = upload.wait_for_capacity(PARTS_IN_FLIGHT).await {
-                // The first error is what matters; an unfinished upload is the lifecycle rules' to clean.
+            let sent = match read_up_to(file, PART_BYTES) {
+                Ok(bytes) if bytes.is_empty() => break,
+                Ok(bytes) => {
+                    upload.put(bytes);
+                    upload.wait_for_capacity(PARTS_IN_FLIGHT).await.map_err(failed)
+                }
+                Err(e) => Err(e),
+            };
+            if let Err(error) = sent {
+                // The first error is what matters; an upload that stays unfinished is the lifecycle rules' to clean.
                 let _ = upload.abort().await;
-                return Err(failed(e));
+                return Err(error);
             }
         }
         upload.finish().await.map_err(failed)?;
@@ -172,7 +218,15 @@ impl Store {
         if stored == size {
             Ok(())
         } else {
-            Err(Error::Damaged { object: key.to_owned(), why: format!("{size} bytes were sent, {stored} are there") })
+            {
+                let why = format!("{size} bytes were sent, {stored} are there");
+                Err(Error::Store {
+                    action: "put",
+                    object: key.to_owned(),
+                    store: self.url.clone(),
+                    fault: Fault::Other(why),
+                })
+            }
         }
     }
 
@@ -181,15 +235,15 @@ impl Store {
     /// # Errors
     /// [`Fault::Exists`], or the store fails.
     pub async fn put_new(&self, key: &str, bytes: Bytes) -> Result<(), Error> {
-        let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-        match self.inner.put_opts(&self.path(key), bytes.clone().into(), options).await {
-            Err(object_store::Error::NotImplemented { .. } | object_store::Error::NotSupported { .. }) => {
-                self.inner.put(&self.path(key), bytes.into()).await
+        let failed = |e| self.error("put", key, &e);
+        if !self.plain_puts.load(Ordering::Relaxed) {
+            let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+            match self.inner.put_opts(&self.path(key), bytes.clone().into(), options).await {
+                Err(e) if cannot_create_only(&e) => self.plain_puts.store(true, Ordering::Relaxed),
+                other => return other.map(drop).map_err(failed),
             }
-            other => other,
         }
-        .map(drop)
-        .map_err(|e| self.error("put", key, &e))
+        self.inner.put(&self.path(key), bytes.into()).await.map(drop).map_err(failed)
     }
 
     /// Reads a small object whole.
@@ -293,11 +347,7 @@ fn s3(url: &Url, config: &Config) -> Result<object_store::aws::AmazonS3, Error> 
         }
     }
     if let Some(endpoint) = &config.endpoint {
-        let parsed = Url::parse(endpoint)
-            .ok()
-            .filter(|url| matches!(url.scheme(), "http" | "https") && url.host().is_some())
-            .ok_or_else(|| usage(format!("endpoint {endpoint:?} is no http(s)://host[:port]")))?;
-        client = client.with_allow_http(parsed.scheme() == "http");
+        client = client.with_allow_http(endpoint.starts_with("http://"));
         builder = builder.with_endpoint(endpoint.trim_end_matches('/'));
     }
     let retry = RetryConfig { max_retries: TRIES - 1, retry_timeout: TRY_FOR, ..RetryConfig::default() };
@@ -324,6 +374,13 @@ fn cloud_credentials() -> bool {
     NAMES.iter().any(|name| std::env::var_os(name).is_some())
 }
 
+/// A store without conditional writes says so in one of these ways; uniqueness of names does not depend on it.
+fn cannot_create_only(error: &object_store::Error) -> bool {
+    use object_store::Error as E;
+    let answered = |fault| matches!(fault, Fault::Other(why) if why == "NotImplemented" || why.starts_with("501"));
+    matches!(error, E::NotImplemented { .. } | E::NotSupported { .. }) || answered(fault(error))
+}
+
 fn fault(error: &object_store::Error) -> Fault {
     use object_store::Error as E;
     let text = error.to_string();
@@ -342,19 +399,14 @@ fn fault(error: &object_store::Error) -> Fault {
         (_, Some(code)) => Fault::Other(code.to_owned()),
         (_, None) => {
             let why = innermost(error);
-            if text.contains("non-2xx status code") {
-                Fault::Other(status_of(&text))
-            } else if is_local(error) {
-                Fault::Other(why)
-            } else {
-                Fault::Unreachable(why)
+            match error {
+                _ if text.contains("illegal character") => Fault::BadKey,
+                _ if text.contains("non-2xx status code") => Fault::Other(status_of(&text)),
+                E::Generic { store: "LocalFileSystem", .. } => Fault::Other(why),
+                _ => Fault::Unreachable(why),
             }
         }
     }
-}
-
-fn is_local(error: &object_store::Error) -> bool {
-    matches!(error, object_store::Error::Generic { store: "LocalFileSystem", .. })
 }
 
 /// `503 Service Unavailable` out of a longer text, without the body that follows.

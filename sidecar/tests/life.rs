@@ -143,6 +143,7 @@ fn the_init_container_does_nothing_where_a_database_is() {
 #[test]
 fn a_first_start_begins_empty_and_waits_for_settings_before_that() {
     let pod = Pod::new();
+    std::fs::create_dir(pod.path("store")).expect("made");
     std::fs::remove_file(pod.path("config/settings/settings.yaml")).expect("removed");
     let mut init = pod.start(&["restore", "--init"]);
     pod.wait_for("a wait", |s| s.state == State::Waiting && s.reason == "WaitingForSettings");
@@ -155,6 +156,7 @@ fn a_first_start_begins_empty_and_waits_for_settings_before_that() {
 #[test]
 fn a_store_that_is_not_there_yet_is_waited_for() {
     let pod = Pod::new();
+    std::fs::create_dir(pod.path("store")).expect("made");
     pod.write_settings(|settings| {
         s3(settings);
         settings.store.registration = Some("vcluster-platform/shop-s3".into());
@@ -165,6 +167,17 @@ fn a_store_that_is_not_there_yet_is_waited_for() {
     assert!(init.is_alive());
     pod.write_settings(|_| {});
     assert_eq!(init.wait(), Some(0), "an empty store and no past: a beginning");
+}
+
+#[test]
+fn a_folder_that_is_not_mounted_is_no_empty_store() {
+    let pod = Pod::new();
+    let mut init = pod.start(&["restore", "--init"]);
+    let status = pod.wait_for("a wait", |s| s.reason == "WaitingForStore");
+    assert!(status.message.contains("mount or make it"), "{}", status.message);
+    std::fs::create_dir(pod.path("store")).expect("made");
+    pod.write_settings(|settings| settings.lived = false);
+    assert!(init.is_alive() || init.wait() == Some(0));
 }
 
 #[test]
@@ -208,9 +221,89 @@ fn another_life_under_the_same_name_is_asked_about() {
 #[test]
 fn a_lost_bucket_is_no_beginning() {
     let pod = Pod::new();
+    std::fs::create_dir(pod.path("store")).expect("made");
     pod.write_settings(|settings| settings.lived = true);
     let mut init = pod.start(&["restore", "--init"]);
     pod.wait_for("a wait", |s| s.reason == "BucketLost");
     assert!(init.is_alive());
     assert_eq!(init.terminate().0, Some(130));
+}
+
+#[test]
+fn a_database_replaced_in_its_place_is_noticed() {
+    // `cp other.db state.db` keeps the inode; only the WAL tells that it is another database.
+    let pod = Pod::new();
+    pod.write_settings(|settings| settings.backup.interval = Duration::from_secs(1));
+    pod.database().write(10);
+    let running = pod.start(&["run"]);
+    pod.wait_for("the first backup", |s| s.newest.is_some());
+    Database::open(&pod.path("other.db")).write(500);
+    std::fs::copy(pod.path("other.db"), pod.path("data/state.db")).expect("copied");
+    for companion in ["data/state.db-wal", "data/state.db-shm"] {
+        std::fs::remove_file(pod.path(companion)).expect("removed");
+    }
+    let revision = pod.database().write(6);
+    pod.wait_for("a backup of the other", |s| s.newest.as_ref().is_some_and(|p| p.revision == revision));
+    running.terminate();
+}
+
+#[test]
+fn another_store_gets_its_own_backup_at_once() {
+    let pod = Pod::new();
+    pod.database().write(10);
+    let running = pod.start(&["run"]);
+    pod.wait_for("the first backup", |s| s.newest.is_some());
+    let other = format!("file://{}", pod.text("store2"));
+    pod.write_settings(|settings| settings.store.url.clone_from(&other));
+    pod.wait_for("a backup there", |s| s.store == other && s.newest.is_some());
+    assert!(pod.path("store2/v1/full").is_dir());
+    running.terminate();
+}
+
+#[test]
+fn a_single_backup_beside_run_is_refused_and_the_chain_stays_one() {
+    let pod = Pod::new();
+    let database = pod.database();
+    database.write(10);
+    let running = pod.start(&["run"]);
+    pod.wait_for("the first backup", |s| s.newest.is_some());
+    let output = pod.run(&["backup"]);
+    assert_eq!(output.status.code(), Some(11), "{}", String::from_utf8_lossy(&output.stderr));
+    database.write(5);
+    running.terminate();
+    let copy = pod.text("copy.db");
+    pod.succeed(&["restore", "--output", &copy, "--identity", &pod.text("identity")]);
+    assert_eq!(Database::open(copy.as_ref()).count(), 15);
+}
+
+#[test]
+fn a_hanging_store_does_not_hold_up_the_way_out() {
+    // Accepts connections and never answers: the worst a store can do.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let pod = Pod::new();
+    pod.database().write(10);
+    pod.write_settings(|settings| {
+        settings.store.url = "s3://shop".into();
+        settings.store.endpoint = Some(format!("http://{}", listener.local_addr().expect("an address")));
+    });
+    for (name, value) in [("s3accesskey", "user"), ("s3secretkey", "password")] {
+        std::fs::create_dir_all(pod.path("config/s3")).expect("made");
+        std::fs::write(pod.path("config/s3").join(name), value).expect("written");
+    }
+    let running = pod.start(&["run"]);
+    let (_held, _) = listener.accept().expect("it asks the store");
+    let (code, log) = running.terminate();
+    assert_eq!(code, Some(0), "{log}");
+    assert_eq!(pod.status().expect("status").reason, "StoppedTooSoon");
+}
+
+#[test]
+fn no_interval_is_too_long_to_live_with() {
+    let pod = Pod::new();
+    pod.database().write(1);
+    pod.write_settings(|settings| settings.backup.interval = Duration::from_secs(u64::MAX / 4));
+    let mut running = pod.start(&["run"]);
+    pod.wait_for("the first backup", |s| s.newest.is_some());
+    assert!(running.is_alive());
+    running.terminate();
 }

@@ -142,10 +142,73 @@ fn a_forged_backup_is_neither_chosen_nor_in_the_way() {
     assert!(said.contains("cannot trust backup") && said.contains("--trust-key"), "{said}");
     pod.succeed(&["restore", "--force", "--identity", &identity]);
     assert_eq!(pod.database().count(), 15, "our newest, not the forger's");
+    // The next of ours follows our own head, not only the forger's, and stays the only one.
+    pod.database().write(1);
+    pod.succeed(&["backup"]);
+    pod.succeed(&["restore", "--force", "--identity", &identity]);
+    assert_eq!(pod.database().count(), 16);
     // Without any key to trust, nothing gets through.
     pod.lose_data();
     let said = refused(&pod, 1, &["restore", "--identity", &identity], &[]);
     assert!(said.contains("cannot trust"), "{said}");
+}
+
+#[test]
+fn a_forged_revision_does_not_exhaust_the_cluster() {
+    let (pod, forger) = (backed_up(), Pod::new());
+    let database = forger.database();
+    database.connection.execute("INSERT INTO kine (id, name) VALUES (9223372036853000000, 'x')", []).expect("written");
+    forger.write_settings(|settings| {
+        settings.store.url = format!("file://{}", pod.text("store"));
+        settings.cluster.uid = "uid-9".into();
+    });
+    forger.succeed(&["backup"]);
+    let said = pod.succeed(&["restore", "--force", "--identity", &pod.text("identity")]);
+    assert!(said.contains("begins at revision 1000015;"), "{said}");
+}
+
+#[test]
+fn another_clusters_backup_is_not_taken_for_ones_own() {
+    let pod = backed_up();
+    pod.write_settings(|settings| settings.cluster.uid = "uid-2".into());
+    let said = refused(&pod, 1, &["restore", "--force", "--trust-any"], &[]);
+    assert!(said.contains("it holds backups of other lives or clusters (shop); name one by --at ID"), "{said}");
+}
+
+#[test]
+fn pki_is_not_touched_when_the_database_cannot_be_replaced() {
+    let pod = backed_up();
+    std::fs::create_dir(pod.path("data/pki")).expect("made");
+    std::fs::write(pod.path("data/pki/ca.key"), "key").expect("written");
+    pod.succeed(&["backup"]);
+    std::fs::remove_dir_all(pod.path("data/pki")).expect("removed");
+    let open = pod.database();
+    open.count();
+    let output = pod.run(&["restore", "--force", "--identity", &pod.text("identity")]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(!pod.path("data/pki").exists());
+    let left = pod.data_files();
+    assert!(!left.iter().any(|(path, _)| path.to_string_lossy().contains("restoring")), "{left:?}");
+}
+
+#[test]
+fn a_k8s_backup_does_not_go_into_a_k3s_vcluster() {
+    let pod = backed_up();
+    std::fs::create_dir_all(pod.path("data/server/db")).expect("made");
+    for name in ["state.db", "state.db-wal", "state.db-shm"] {
+        let _ = std::fs::rename(pod.path("data").join(name), pod.path("data/server/db").join(name));
+    }
+    let said = refused(&pod, 1, &["restore", "--force", "--identity", &pod.text("identity")], &[]);
+    assert!(said.contains("which holds a k3s one"), "{said}");
+}
+
+#[test]
+fn empty_variables_count_as_unset() {
+    let pod = Pod::new();
+    pod.database().write(1);
+    let empty =
+        ["BACKUP_INTERVAL", "VCLUSTER_BACKUP_STORE", "CLUSTERNAME", "ENDPOINT", "ENC_KEY"].map(|name| (name, ""));
+    assert!(pod.run_with(&["backup"], &empty).status.success());
 }
 
 #[test]
@@ -179,12 +242,14 @@ fn a_rolled_back_store_is_noticed() {
 fn flags_and_settings_that_cannot_be_used_are_named() {
     let pod = Pod::new();
     pod.database().write(1);
-    let cases: [(&[&str], &str); 5] = [
+    let cases: [(&[&str], &str); 7] = [
         (&["backup", "--store", "ftp://x"], "ftp is not one of s3, file"),
         (&["backup", "--interval", "often"], "is not a duration"),
         (&["backup", "--recipient", "age1nonsense"], "is not an age recipient"),
         (&["restore", "--at", "yesterday"], "is no point in time"),
         (&["backup", "--store", "s3://user:hunter2@bucket"], "credentials in it"),
+        (&["backup", "--store", "user:hunter2@bucket/x"], "credentials in it"),
+        (&["restore", "--init", "--dry-run"], "cannot be used with"),
     ];
     for (arguments, words) in cases {
         let said = refused(&pod, 2, arguments, &[]);

@@ -146,6 +146,8 @@ impl Pod {
     pub fn data_files(&self) -> Vec<(PathBuf, String)> {
         let mut found = Vec::new();
         walk(&self.path("data"), &mut found);
+        // Taken while a command is at work; it holds nothing.
+        found.retain(|path| !path.ends_with(".vcluster-backup/lock"));
         found.sort();
         found
             .into_iter()
