@@ -192,7 +192,7 @@ pub enum Error {
         /// Its name.
         name: String,
         /// The API server's words; none if it did not answer.
-        source: Option<kube::Error>,
+        source: Option<Box<kube::Error>>,
     },
     /// A signal ended a one-shot command.
     #[error("interrupted; nothing was changed")]

@@ -119,7 +119,7 @@ async fn ask<T>(
         action,
         namespace: cluster.namespace.clone(),
         name: cluster.name.clone(),
-        source,
+        source: source.map(Box::new),
     };
     let work = async {
         let client = CLIENT.get_or_try_init(Client::try_default).await?;

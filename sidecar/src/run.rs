@@ -51,7 +51,7 @@ const REST_PER_PASS: u32 = 20;
 pub async fn run(options: Options) -> Result<(), Error> {
     let mut stop = signal::Stop::listen()?;
     let mut daemon = Daemon::new(options)?;
-    loop {
+    let (deadline, through) = loop {
         let fingerprint = config::fingerprint(&daemon.options);
         let ticked = {
             let mut tick = std::pin::pin!(AssertUnwindSafe(daemon.tick()).catch_unwind());
@@ -66,13 +66,15 @@ pub async fn run(options: Options) -> Result<(), Error> {
         };
         let pause = match ticked {
             Ticked::Done(pause) => pause,
-            Ticked::Stopped { deadline, through } => return Ok(daemon.last(deadline, through).await),
+            Ticked::Stopped { deadline, through } => break (deadline, through),
         };
         tokio::select! {
             () = config::changed(&daemon.options, fingerprint, pause) => {}
-            () = stop.wait() => return Ok(daemon.last(tokio::time::Instant::now() + STOP_WITHIN, true).await),
+            () = stop.wait() => break (tokio::time::Instant::now() + STOP_WITHIN, true),
         }
-    }
+    };
+    daemon.last(deadline, through).await;
+    Ok(())
 }
 
 /// How a tick ended.
