@@ -60,7 +60,7 @@ pub struct RestoreArgs {
     /// Write the database to this file instead of the data directory, as it was.
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
-    /// Replace a database that is there; it is kept beside as state.db.before-<id>.
+    /// Replace a database that is there; it is kept beside, as `state.db.before-...`.
     #[arg(long)]
     pub force: bool,
     /// Do nothing, successfully, if a database is there.
