@@ -49,11 +49,25 @@ fn files(render: &mut Command, example: &Example, folder: &Path, address: &str, 
     let path = folder.join("functions.yaml");
     std::fs::write(&path, yaml::text(&functions)).expect("writable");
     render.arg(example.folder.join("xr.yaml")).arg(example.folder.join("composition.yaml")).arg(path);
-    for (flag, name) in [("--observed-resources", "observed.yaml"), (required_flag, "required.yaml")] {
-        if let Some(file) = example.file(name) {
-            render.arg(format!("{flag}={}", file.display()));
-        }
+    if let Some(file) = example.file("observed.yaml") {
+        render.arg(format!("--observed-resources={}", file.display()));
     }
+    if example.file("required.yaml").is_some() {
+        let file = folder.join("required.yaml");
+        std::fs::write(&file, fresh(&example.text("required.yaml"))).expect("writable");
+        render.arg(format!("{required_flag}={}", file.display()));
+    }
+}
+
+/// The sidecar's report as if it were written now: the server looks at the clock, and what it says names no time of it.
+fn fresh(required: &str) -> String {
+    let lines = required.lines().map(|line| match line.split_once("observedAt: ") {
+        Some((indent, _)) => format!("{indent}observedAt: {}\n", jiff::Timestamp::now()),
+        None => format!("{line}\n"),
+    });
+    let fresh: String = lines.collect();
+    assert!(fresh != required, "a report that is observed at some time");
+    fresh
 }
 
 fn compare(example: &Example, said: Said, as_printed: fn(&mut Vec<Value>)) {

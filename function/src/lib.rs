@@ -3,24 +3,28 @@
 //! ```text
 //!  RunFunctionRequest                                                               RunFunctionResponse
 //!   observed XR ------ xr ------.                                                  .---> desired Releases
-//!   pipeline input --- platform -+--> order ----> render ----> Rendered -----------+---> status, conditions
-//!   observed Releases- observed -'    (joined     (vcluster,                       '---> kubeconfig
-//!                                      once)       s3, rancher)
+//!   pipeline input --- platform -+--> order --+-------> render ----> Rendered -----+---> status, conditions
+//!   observed Releases- observed -'   (joined  |   (vcluster,  ^                    |---> kubeconfig
+//!                                     once)   v    s3, rancher)                    '---> whose report to hand over
+//!   sidecar's report, the time ----------> health ------------'
 //!        wire: decode                         pure                       wire: encode
 //! ```
 //!
-//! The middle is pure: no clock, no network, no randomness; the same request gives the same bytes. Around it are two
-//! shells: [`serve`], the gRPC server, and [`offline`], which renders files in process. What cannot be honoured is a
-//! [`Refusal`](error::Refusal), never a missing resource: whatever a function leaves out, Crossplane deletes.
+//! The middle is pure: no clock, no network, no randomness; the same request at the same time gives the same bytes, and
+//! the time shows only in whether the sidecar's report is stale. Around it are two shells: [`serve`], the gRPC server,
+//! and [`offline`], which renders files in process. What cannot be honoured is a [`Refusal`](error::Refusal), never a
+//! missing resource: whatever a function leaves out, Crossplane deletes.
 //!
 //! * [`key`]: the one name every other name is made from.
 //! * [`xr`], [`platform`], [`observed`]: what is written and what is there, as types.
 //! * [`order`]: the three joined; a default never moves under a running vcluster.
 //! * [`render`]: the Releases.
+//! * [`health`]: the sidecar's report, judged.
 //! * [`wire`]: the only room that knows the SDK's types.
 
 pub mod error;
 mod forms;
+pub mod health;
 pub mod key;
 pub mod observed;
 pub mod offline;

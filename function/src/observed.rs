@@ -34,6 +34,8 @@ pub struct Observed {
     pub desired: BTreeSet<String>,
     /// The kubeconfig the XR's own connection Secret holds.
     pub kubeconfig: Option<Vec<u8>>,
+    /// Objects that Crossplane has handed over where the sidecar's report was asked for; unset: it has not.
+    pub reports: Option<Vec<Value>>,
 }
 
 /// One composed resource as the API server has it.

@@ -12,6 +12,7 @@ use function_sdk_rust::{
     },
     resource::{json_to_struct, struct_to_json},
 };
+use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use crate::{error::Error, platform, wire};
@@ -41,6 +42,9 @@ pub struct Files {
     /// Objects the function may ask to see
     #[arg(short = 'e', long, value_name = "FILE")]
     pub required_resources: Option<PathBuf>,
+    /// The time at which to judge how old the sidecar's report is, as 2026-11-23T06:00:00Z [default: now]
+    #[arg(long, value_name = "TIME")]
+    pub now: Option<Timestamp>,
 }
 
 /// Reads the files, renders them and returns what is to be printed.
@@ -50,9 +54,9 @@ pub struct Files {
 pub fn run(files: &Files) -> Result<String, Error> {
     let optional = |path: &Option<PathBuf>| path.as_deref().map(read).transpose();
     let (observed, required) = (optional(&files.observed_resources)?, optional(&files.required_resources)?);
-    let documents =
-        render_files(&read(&files.xr)?, &read(&files.composition)?, observed.as_deref(), required.as_deref())?;
-    to_yaml(&documents)
+    let (xr, composition) = (read(&files.xr)?, read(&files.composition)?);
+    let now = files.now.unwrap_or_else(clock);
+    to_yaml(&render_files_at(&xr, &composition, observed.as_deref(), required.as_deref(), now)?)
 }
 
 /// Renders the texts of an XR and a Composition, over what is observed and what may be required.
@@ -67,12 +71,26 @@ pub fn render_files(
     observed: Option<&str>,
     required: Option<&str>,
 ) -> Result<Vec<Value>, Error> {
+    render_files_at(xr, composition, observed, required, clock())
+}
+
+/// The same at another time.
+///
+/// # Errors
+/// Those of [`render_files`].
+pub fn render_files_at(
+    xr: &str,
+    composition: &str,
+    observed: Option<&str>,
+    required: Option<&str>,
+    now: Timestamp,
+) -> Result<Vec<Value>, Error> {
     let xr = one_document("the XR", xr)?;
     let (step, input) = our_step(&one_document("the Composition", composition)?, &xr)?;
     let observed = documents("the observed resources", observed.unwrap_or_default())?;
     let required = documents("the required resources", required.unwrap_or_default())?;
     let request = request(&xr, &input, &observed)?;
-    let response = converse(request, &required)?;
+    let response = converse(request, &required, now)?;
     if let Some(fatal) = response.results.iter().find(|result| result.severity == Severity::Fatal as i32) {
         return Err(Error::Fatal { step, message: fatal.message.clone() });
     }
@@ -96,6 +114,11 @@ pub fn to_yaml(documents: &[Value]) -> Result<String, Error> {
         }
     }
     Ok(text)
+}
+
+#[expect(clippy::disallowed_methods, reason = "this shell looks at the clock")]
+fn clock() -> Timestamp {
+    Timestamp::now()
 }
 
 #[expect(clippy::disallowed_methods, reason = "this shell reads files")]
@@ -174,10 +197,10 @@ fn observed_name(object: &Value) -> Option<&str> {
 }
 
 /// Calls the function until it has seen all it asks for, as Crossplane does.
-fn converse(mut request: RunFunctionRequest, required: &[Value]) -> Result<RunFunctionResponse, Error> {
+fn converse(mut request: RunFunctionRequest, required: &[Value], now: Timestamp) -> Result<RunFunctionResponse, Error> {
     let mut known = None;
     for _ in 0..=MAX_CALLS {
-        let response = wire::answer(&request);
+        let response = wire::answer(&request, now);
         if response.requirements == known {
             return Ok(response);
         }

@@ -62,6 +62,9 @@ pub struct Platform {
     /// provider-helm's configuration.
     #[serde(default)]
     pub provider_config: ProviderConfig,
+    /// When a claim is ready.
+    #[serde(default)]
+    pub ready_when: ReadyWhen,
     /// For every optional field of the XR.
     #[serde(default)]
     pub defaults: Defaults,
@@ -250,6 +253,16 @@ impl Default for ProviderConfig {
     fn default() -> Self {
         Self { name: "default".to_owned() }
     }
+}
+
+/// When a claim is ready.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub enum ReadyWhen {
+    /// When its Releases are.
+    #[default]
+    Release,
+    /// When there is a backup, too. Crossplane before 1.15 hands no report over: there a claim would never be ready.
+    RecoveryPoint,
 }
 
 /// For every optional field of the XR.

@@ -1,4 +1,5 @@
-//! From an order to everything that is desired. Pure: the same arguments give the same bytes.
+//! From an order to everything that is desired. Pure: the same arguments give the same bytes, and the time, which is one
+//! of them, changes nothing until it makes a report stale.
 //!
 //! Decisions live here, the rooms below only write: [`vcluster`] what the control plane needs to know of its sidecar,
 //! [`s3`] everything else the sidecar reads, [`rancher`] the registration.
@@ -9,13 +10,15 @@ pub mod vcluster;
 
 use std::{collections::BTreeMap, time::Duration};
 
+use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use crate::{
     error::Refusal,
+    health::{Health, Report, Source},
     observed::{EXTERNAL_NAME, Observed, RANCHER, Release, S3, VCLUSTER},
     order::{Build, Order},
-    platform::{Chart, Platform},
+    platform::{Chart, Platform, ReadyWhen},
     xr::Xr,
 };
 
@@ -35,6 +38,8 @@ pub struct Rendered {
     pub conditions: [Condition; 4],
     /// The kubeconfig for the claim's connection Secret.
     pub kubeconfig: Option<Vec<u8>>,
+    /// Where the sidecar's report is, when it is to be read.
+    pub report: Option<Source>,
     /// When to be asked again.
     pub ttl: Option<Duration>,
 }
@@ -56,7 +61,7 @@ pub struct Condition {
     /// Unset: nobody can say.
     pub status: Option<bool>,
     /// For programs.
-    pub reason: &'static str,
+    pub reason: String,
     /// For people.
     pub message: String,
 }
@@ -65,10 +70,16 @@ pub struct Condition {
 ///
 /// # Errors
 /// Whatever makes it impossible or dangerous: nothing may be applied then.
-pub fn render(xr: &Xr, platform: &Platform, observed: &Observed) -> Result<Rendered, Refusal> {
+pub fn render(xr: &Xr, platform: &Platform, observed: &Observed, now: Timestamp) -> Result<Rendered, Refusal> {
     let order = Order::join(xr, platform, observed)?;
     let running = observed.release(VCLUSTER);
-    let ready = |resource: &str| observed.release(resource).is_some_and(Release::ready);
+    let source = Source::of(&order.names);
+    let report = Report::read(observed.reports.as_deref(), &source, &xr.uid);
+    let health = Health::judge(xr, &order, &report, now);
+    // Of the s3 resource: every core adds up its resources, few listen to what is said of the XR.
+    let holds_back = platform.ready_when == ReadyWhen::RecoveryPoint && order.backup && !health.recovery_point;
+    let ready =
+        |resource: &str| observed.release(resource).is_some_and(Release::ready) && !(resource == S3 && holds_back);
 
     let (build, vcluster) = vcluster_release(&order, platform, running);
     let mut objects = BTreeMap::from([(VCLUSTER, vcluster)]);
@@ -83,11 +94,12 @@ pub fn render(xr: &Xr, platform: &Platform, observed: &Observed) -> Result<Rende
 
     let resources: BTreeMap<_, _> =
         objects.into_iter().map(|(name, object)| (name, Composed { object, ready: ready(name) })).collect();
-    let awaiting = order.rancher != registers || resources.values().any(|resource| !resource.ready);
+    let awaiting = health.awaiting || order.rancher != registers || resources.values().any(|resource| !resource.ready);
     Ok(Rendered {
-        conditions: conditions(&order, ready(RANCHER)),
-        status: status(xr, platform, &order, build, resources.contains_key(S3)),
+        status: status(xr, platform, &order, build, resources.contains_key(S3), &health),
+        conditions: conditions(health, registration(&order, ready(RANCHER))),
         kubeconfig: running.and_then(Release::kubeconfig).or(observed.kubeconfig.as_deref()).map(<[u8]>::to_vec),
+        report: order.backup.then_some(source),
         ttl: if awaiting { Some(AWAITING) } else { order.backup.then_some(WATCHING) },
         resources,
     })
@@ -153,7 +165,14 @@ fn chart_of(name: &str, repository: &str, version: &str, pull_secret: Option<&st
 }
 
 /// Facts known now, and what must never be forgotten.
-fn status(xr: &Xr, platform: &Platform, order: &Order, build: &Build, stored: bool) -> Map<String, Value> {
+fn status(
+    xr: &Xr,
+    platform: &Platform,
+    order: &Order,
+    build: &Build,
+    stored: bool,
+    health: &Health,
+) -> Map<String, Value> {
     let names = &order.names;
     let vcluster = json!({
         "key": names.key.as_str(),
@@ -164,36 +183,30 @@ fn status(xr: &Xr, platform: &Platform, order: &Order, build: &Build, stored: bo
         "endpoint": names.endpoint(),
     });
     let mut backup = xr.remembered.clone();
-    // Cores before 1.17 show no conditions of functions: the state is mirrored here.
-    backup.insert("state".to_owned(), json!(if order.backup { "Unknown" } else { "Disabled" }));
+    backup.extend(health.backup.clone());
     if stored {
         backup.insert("bucket".to_owned(), json!(names.bucket));
         backup.insert("endpoint".to_owned(), json!(platform.store.endpoint));
     }
-    Map::from_iter([("vcluster".to_owned(), vcluster), ("backup".to_owned(), Value::Object(backup))])
+    let mut status = Map::from_iter([("vcluster".to_owned(), vcluster), ("backup".to_owned(), Value::Object(backup))]);
+    if !health.restore.is_empty() {
+        status.insert("restore".to_owned(), Value::Object(health.restore.clone()));
+    }
+    status
 }
 
-fn conditions(order: &Order, registered: bool) -> [Condition; 4] {
-    let unknown = |kind, reason, message| Condition { kind, status: None, reason, message };
-    let backup = |kind| match order.backup {
-        false => unknown(kind, "Disabled", "backup is disabled (spec.backup.enabled)".to_owned()),
-        true => {
-            let (config_map, namespace) = (order.names.status(), &order.names.host_namespace);
-            let message = format!("the sidecar reports in ConfigMap {config_map} of namespace {namespace}");
-            unknown(kind, "ReportNotRead", message)
-        }
-    };
+fn conditions(health: Health, registration: Condition) -> [Condition; 4] {
+    let [backup, recoverable, restored] = health.conditions;
+    [backup, recoverable, restored, registration]
+}
+
+fn registration(order: &Order, registered: bool) -> Condition {
     let (status, reason, message) = match (order.rancher, registered) {
         (false, _) => (None, "Disabled", "the vcluster is not to be registered (spec.rancher.enabled)"),
         (true, true) => (Some(true), "Registered", "the registration's Release is ready"),
         (true, false) => (Some(false), "Registering", "the registration follows once the vcluster was ready"),
     };
-    [
-        backup("BackupReady"),
-        backup("Recoverable"),
-        unknown("RestoreSucceeded", "NotRequested", "no restore is asked for".to_owned()),
-        Condition { kind: "RancherRegistered", status, reason, message: message.to_owned() },
-    ]
+    Condition { kind: "RancherRegistered", status, reason: reason.to_owned(), message: message.to_owned() }
 }
 
 #[cfg(test)]

@@ -4,25 +4,33 @@
 //! Crossplane then applies nothing and deletes nothing.
 
 use function_sdk_rust::{
-    proto::v1::{self, Ready, RunFunctionRequest, RunFunctionResponse, Status, Target},
+    proto::v1::{
+        self, MatchLabels, Ready, ResourceSelector, RunFunctionRequest, RunFunctionResponse, Status, Target,
+        resource_selector::Match,
+    },
     resource::{json_to_pb, json_to_struct, struct_to_json},
     response,
 };
+use jiff::Timestamp;
 use pbjson_types::{Struct, value::Kind};
 use serde_json::{Map, Value};
 
 use crate::{
     error::Refusal,
+    health::{KEY_LABEL, Source},
     observed::{KUBECONFIG, Observed, Resource},
     platform::Platform,
     render::{self, Condition, Rendered},
     xr::Xr,
 };
 
-/// Answers one request. The same request gives the same answer.
-pub fn answer(request: &RunFunctionRequest) -> RunFunctionResponse {
+/// Under which the sidecar's report is asked for and handed over.
+const REPORT: &str = "backup-status";
+
+/// Answers one request at a time. The same request gives the same answer until its report is stale.
+pub fn answer(request: &RunFunctionRequest, now: Timestamp) -> RunFunctionResponse {
     let mut answer = response::to(request, response::DEFAULT_TTL);
-    match rendered(request) {
+    match rendered(request, now) {
         Ok(rendered) => encode(rendered, &mut answer),
         Err(refusal) => {
             tracing::debug!(%refusal, "refused");
@@ -32,11 +40,11 @@ pub fn answer(request: &RunFunctionRequest) -> RunFunctionResponse {
     answer
 }
 
-fn rendered(request: &RunFunctionRequest) -> Result<Rendered, Refusal> {
+fn rendered(request: &RunFunctionRequest, now: Timestamp) -> Result<Rendered, Refusal> {
     let platform = Platform::parse(request.input.as_ref().map(struct_to_json).as_ref())?;
     let xr = request.observed.as_ref().and_then(|observed| observed.composite.as_ref());
     let xr = Xr::parse(&object(xr.and_then(|xr| xr.resource.as_ref())))?;
-    render::render(&xr, &platform, &observed(request))
+    render::render(&xr, &platform, &observed(request), now)
 }
 
 fn observed(request: &RunFunctionRequest) -> Observed {
@@ -51,7 +59,16 @@ fn observed(request: &RunFunctionRequest) -> Observed {
     if let Some(desired) = &request.desired {
         view.desired = desired.resources.keys().cloned().collect();
     }
+    view.reports = reports(request);
     view
+}
+
+/// Cores from 2.0 on answer both forms of the question, those before only the older one.
+fn reports(request: &RunFunctionRequest) -> Option<Vec<Value>> {
+    let answers = [request.required_resources.get(REPORT), request.extra_resources.get(REPORT)];
+    let mut answers = answers.into_iter().flatten().peekable();
+    answers.peek()?;
+    Some(answers.flat_map(|answer| &answer.items).map(|item| object(item.resource.as_ref())).collect())
 }
 
 fn object(object: Option<&Struct>) -> Value {
@@ -78,6 +95,24 @@ fn encode(rendered: Rendered, answer: &mut RunFunctionResponse) {
         desired.ready = if composed.ready { Ready::True } else { Ready::False } as i32;
     }
     answer.conditions.extend(rendered.conditions.into_iter().map(condition));
+    if let Some(source) = rendered.report {
+        require(source, answer);
+    }
+}
+
+/// By name and namespace for cores from 2.0 on; those before look up a name without a namespace, or labels everywhere.
+fn require(Source { name, namespace, key }: Source, answer: &mut RunFunctionResponse) {
+    let select = |r#match, namespace| ResourceSelector {
+        api_version: "v1".to_owned(),
+        kind: "ConfigMap".to_owned(),
+        r#match: Some(r#match),
+        namespace,
+    };
+    let labels = [(KEY_LABEL.to_owned(), key)].into_iter().collect();
+    let requirements = answer.requirements.get_or_insert_default();
+    requirements.resources.insert(REPORT.to_owned(), select(Match::MatchName(name), Some(namespace)));
+    let by_label = select(Match::MatchLabels(MatchLabels { labels }), None);
+    requirements.extra_resources.insert(REPORT.to_owned(), by_label);
 }
 
 /// Beside what earlier steps put into the status, never over it.
@@ -100,7 +135,7 @@ fn condition(condition: Condition) -> v1::Condition {
     v1::Condition {
         r#type: condition.kind.to_owned(),
         status: status as i32,
-        reason: condition.reason.to_owned(),
+        reason: condition.reason,
         message: Some(condition.message),
         target: Some(Target::CompositeAndClaim as i32),
     }

@@ -35,8 +35,10 @@ const MACHINERY: [&str; 13] = [
 const LATER: [&str; 7] =
     ["restore", "distro", "access", "values", "kubernetesVersion", "backup.retention", "backup.trigger"];
 
-/// What the status keeps for later requests whatever this version makes of it.
+/// What `status.backup` keeps for later requests whatever this version makes of it.
 const REMEMBERED: [&str; 6] = ["generation", "lastVerified", "newest", "oldest", "sizeBytes", "trustedKeys"];
+/// What `status.restore` keeps: an outcome outlives the report that brought it.
+const OUTCOME: [&str; 5] = ["at", "from", "id", "message", "phase"];
 
 /// An ordered vcluster.
 #[derive(Clone, Debug)]
@@ -55,6 +57,8 @@ pub struct Xr {
     pub spec: Spec,
     /// `status.backup` as far as it must never be forgotten.
     pub remembered: Map<String, Value>,
+    /// `status.restore`: the outcome of the last restore.
+    pub restored: Map<String, Value>,
 }
 
 /// What is ordered; unset fields are the platform's to fill in.
@@ -164,7 +168,8 @@ impl Xr {
                 .unwrap_or_default()
                 .to_owned(),
             spec: Spec::parse(xr.get("spec").unwrap_or(&Value::Null))?,
-            remembered: remembered(xr),
+            remembered: remembered(xr, "/status/backup", &REMEMBERED),
+            restored: remembered(xr, "/status/restore", &OUTCOME),
         })
     }
 
@@ -239,12 +244,12 @@ fn later(path: &str, value: &Value) -> Refusal {
     Refusal::Later { path: path.to_owned(), value }
 }
 
-fn remembered(xr: &Value) -> Map<String, Value> {
-    let Some(Value::Object(backup)) = xr.pointer("/status/backup") else { return Map::new() };
+fn remembered(xr: &Value, pointer: &str, fields: &[&str]) -> Map<String, Value> {
+    let Some(Value::Object(there)) = xr.pointer(pointer) else { return Map::new() };
     let keep = |(name, value): (&String, &Value)| {
-        (REMEMBERED.contains(&name.as_str()) && !value.is_null()).then(|| (name.clone(), value.clone()))
+        (fields.contains(&name.as_str()) && !value.is_null()).then(|| (name.clone(), value.clone()))
     };
-    backup.iter().filter_map(keep).collect()
+    there.iter().filter_map(keep).collect()
 }
 
 fn optional_interval<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {

@@ -6,8 +6,9 @@ mod common;
 
 use std::{fs, path::Path, process::Command};
 
-use common::{example, examples, yaml};
+use common::{NOW, example, examples, now, yaml};
 use function_vcluster::offline;
+use vcluster_proto::status::Status;
 
 fn text(folder: &Path, name: &str) -> Option<String> {
     fs::read_to_string(folder.join(name)).ok()
@@ -19,11 +20,12 @@ fn every_example_renders_to_its_golden_file() {
         let need = |name: &str| text(&folder, name).unwrap_or_else(|| panic!("{} has no {name}", folder.display()));
         let observed = text(&folder, "observed.yaml");
         let required = text(&folder, "required.yaml");
-        let documents = offline::render_files(
+        let documents = offline::render_files_at(
             &need("xr.yaml"),
             &need("composition.yaml"),
             observed.as_deref(),
             required.as_deref(),
+            now(),
         );
         let yaml = documents.and_then(|documents| offline::to_yaml(&documents)).expect("rendered");
         expectorate::assert_contents(folder.join("rendered.yaml"), &yaml);
@@ -34,17 +36,29 @@ fn every_example_renders_to_its_golden_file() {
 
 #[test]
 fn the_command_prints_what_the_library_renders() {
-    let folder = example("claim-v1-ready");
-    let output = Command::new(env!("CARGO_BIN_EXE_function-vcluster"))
-        .arg("render")
-        .args([folder.join("xr.yaml"), folder.join("composition.yaml")])
-        .arg("--observed-resources")
-        .arg(folder.join("observed.yaml"))
-        .output()
-        .expect("runs");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    assert_eq!(String::from_utf8_lossy(&output.stdout), text(&folder, "rendered.yaml").expect("golden"));
-    assert!(output.stderr.is_empty());
+    let folder = example("claim-v1-healthy");
+    let run = |time: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_function-vcluster"))
+            .arg("render")
+            .args([folder.join("xr.yaml"), folder.join("composition.yaml")])
+            .arg("--observed-resources")
+            .arg(folder.join("observed.yaml"))
+            .arg("--required-resources")
+            .arg(folder.join("required.yaml"))
+            .args(time)
+            .output()
+            .expect("runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(output.stderr.is_empty());
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let golden = text(&folder, "rendered.yaml").expect("golden");
+    assert_eq!(run(&["--now", NOW]), golden);
+    let stale = run(&["--now", "2027-01-01T00:00:00Z"]);
+    assert!(stale.contains("reason: Stale") && !golden.contains("reason: Stale"), "{stale}");
+    assert_eq!(stale.split("\n---\n").skip(1).collect::<Vec<_>>(), golden.split("\n---\n").skip(1).collect::<Vec<_>>());
+    // Without a time, by the clock.
+    assert!(run(&[]).contains("type: BackupReady"));
 }
 
 #[test]
@@ -114,4 +128,29 @@ fn the_ready_example_is_the_first_one_a_minute_later() {
         assert!(before.contains(&observed), "observed as it was rendered");
         assert!(after.contains(&observed), "and desired again, unchanged");
     }
+}
+
+#[test]
+fn the_healthy_example_rests() {
+    let folder = example("claim-v1-healthy");
+    assert_eq!(yaml(&folder.join("composition.yaml")), yaml(&example("claim-v1-ready").join("composition.yaml")));
+    let documents = |name: &str| -> Vec<serde_json::Value> {
+        serde_saphyr::from_multiple(&text(&folder, name).expect("readable")).expect("YAML")
+    };
+    let (observed, rendered) = (documents("observed.yaml"), documents("rendered.yaml"));
+    assert_eq!((observed.len(), rendered.len()), (3, 4));
+    for mut observed in observed {
+        observed.as_object_mut().expect("an object").remove("status");
+        observed["metadata"].as_object_mut().expect("metadata").remove("uid");
+        assert!(rendered.contains(&observed), "desired as it is there");
+    }
+    // And it is what the tests call healthy.
+    let required = yaml(&folder.join("required.yaml"));
+    let status = Status::from_yaml(required["data"]["status.yaml"].as_str().expect("text")).expect("readable");
+    let ours = common::report();
+    assert_eq!(
+        (&status.uid, &status.trusted_keys, status.observed_at),
+        (&ours.uid, &ours.trusted_keys, ours.observed_at)
+    );
+    assert_eq!(status.newest.map(|point| point.id), ours.newest.map(|point| point.id));
 }

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{World, bytes, names};
+use common::{World, bytes, config_map, names};
 use function_sdk_rust::proto::v1::Severity;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
@@ -57,6 +57,12 @@ fn word() -> impl Strategy<Value = String> {
         "http://x",
         "trustedKeys",
         "newest",
+        "restore",
+        "phase",
+        "observedAt",
+        "status.yaml",
+        "data",
+        "readyWhen",
         "chartVersion",
         "0.36.1",
     ];
@@ -88,6 +94,11 @@ fn lawful(world: &World) {
     match &answer.results[..] {
         [] => {
             assert_eq!(answer.conditions.len(), 4);
+            for condition in &answer.conditions {
+                let message = condition.message.as_deref().expect("a message");
+                assert!(message.chars().count() < 600 && !message.contains(char::is_control), "{message}");
+                assert!(!condition.reason.is_empty() && condition.reason.bytes().all(|b| b.is_ascii_alphanumeric()));
+            }
             let desired = names(&answer);
             for (name, _) in world.observed.iter().filter(|(name, _)| ["vcluster", "s3"].contains(&name.as_str())) {
                 assert!(desired.contains(name), "{name} was dropped");
@@ -115,6 +126,25 @@ proptest! {
         lawful(&World::new().with(|w| w.input = input.clone()));
         let spec = World::new().with(|w| w.xr["spec"] = xr);
         lawful(&spec);
+    }
+
+    #[test]
+    fn any_report(objects in prop::collection::vec(any_json(), 0..4), document in any_json(), text in "\\PC{0,200}") {
+        lawful(&World::healthy().with(|w| w.reports = Some(objects)));
+        lawful(&World::healthy().with(|w| w.reports = Some(vec![config_map(&text)])));
+        let header = json!({"apiVersion": "vcluster.fn.crossplane.io/v1alpha1", "kind": "BackupStatus"});
+        let mut document = if document.is_object() { document } else { json!({}) };
+        document.as_object_mut().expect("an object").extend(header.as_object().expect("an object").clone());
+        document["uid"] = World::new().xr["metadata"]["uid"].clone();
+        // JSON is YAML.
+        lawful(&World::healthy().with(|w| w.reports = Some(vec![config_map(&document.to_string())])));
+    }
+
+    #[test]
+    fn one_edit_of_a_report(path in prop::collection::vec(any::<usize>(), 0..8), value in any_json()) {
+        let mut document: Value = serde_saphyr::from_str(&common::report().to_yaml().expect("YAML")).expect("YAML");
+        edit(&mut document, &path, value);
+        lawful(&World::healthy().with(|w| w.reports = Some(vec![config_map(&document.to_string())])));
     }
 
     #[test]

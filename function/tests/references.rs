@@ -8,7 +8,7 @@ mod common;
 
 use std::collections::BTreeMap;
 
-use common::{examples, values};
+use common::{examples, now, values};
 use function_vcluster::offline;
 use serde_json::Value;
 use vcluster_proto::settings::Settings;
@@ -29,9 +29,10 @@ impl Rendered {
             let (xr, composition) = (read(folder, "xr.yaml"), read(folder, "composition.yaml"));
             let (observed, required) = (read(folder, "observed.yaml"), read(folder, "required.yaml"));
             let (xr, composition) = (xr.expect("an XR"), composition.expect("a Composition"));
-            let mut documents = offline::render_files(&xr, &composition, observed.as_deref(), required.as_deref())
-                .expect("rendered")
-                .into_iter();
+            let mut documents =
+                offline::render_files_at(&xr, &composition, observed.as_deref(), required.as_deref(), now())
+                    .expect("rendered")
+                    .into_iter();
             let xr = documents.next().expect("the XR comes first");
             let name =
                 |release: &Value| text(&release["metadata"]["annotations"], "crossplane.io/composition-resource-name");

@@ -4,11 +4,24 @@
 use std::{fs, path::PathBuf};
 
 use function_sdk_rust::{
-    proto::v1::{RequestMeta, Resource, RunFunctionRequest, RunFunctionResponse, Severity, State},
+    proto::v1::{RequestMeta, Resource, Resources, RunFunctionRequest, RunFunctionResponse, Severity, State},
     resource::{json_to_struct, struct_to_json},
 };
 use function_vcluster::wire;
+use jiff::Timestamp;
 use serde_json::{Value, json};
+use vcluster_proto::status::{Point, Status};
+
+/// When everything here happens; the examples' reports are a few seconds old then.
+pub const NOW: &str = "2026-11-23T07:00:30Z";
+
+/// A signing key.
+pub const KEY: &str = "ed25519:BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=";
+
+/// What the tests call now.
+pub fn now() -> Timestamp {
+    NOW.parse().expect("a time")
+}
 
 /// The folder of an example.
 pub fn example(name: &str) -> PathBuf {
@@ -40,6 +53,10 @@ pub struct World {
     pub kubeconfig: Option<Vec<u8>>,
     /// What an earlier step desires.
     pub desired: State,
+    /// What Crossplane hands over where the report is asked for; unset: nothing, as 1.14 does.
+    pub reports: Option<Vec<Value>>,
+    /// The time.
+    pub now: Timestamp,
 }
 
 impl World {
@@ -52,6 +69,8 @@ impl World {
             observed: Vec::new(),
             kubeconfig: None,
             desired: State::default(),
+            reports: None,
+            now: now(),
         }
     }
 
@@ -62,6 +81,20 @@ impl World {
         world.settle();
         assert_eq!(world.observed.len(), 3);
         world
+    }
+
+    /// The same once the sidecar has reported its first backup.
+    pub fn healthy() -> Self {
+        let mut world = Self::ready();
+        world.report(&report());
+        world.settle();
+        world.settle();
+        world
+    }
+
+    /// Lets the sidecar report.
+    pub fn report(&mut self, status: &Status) {
+        self.reports = Some(vec![config_map(&status.to_yaml().expect("YAML"))]);
     }
 
     pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
@@ -80,17 +113,20 @@ impl World {
             }
             state.resources.insert(name.clone(), resource);
         }
+        let items = |reports: &Vec<Value>| Resources { items: reports.iter().map(resource).collect() };
+        let reports = self.reports.as_ref().map(|reports| ("backup-status".to_owned(), items(reports)));
         RunFunctionRequest {
             meta: Some(RequestMeta { tag: "tag".to_owned(), ..RequestMeta::default() }),
             observed: Some(state),
             desired: Some(self.desired.clone()),
             input: self.input.as_object().map(json_to_struct),
+            required_resources: reports.into_iter().collect(),
             ..RunFunctionRequest::default()
         }
     }
 
     pub fn answer(&self) -> RunFunctionResponse {
-        wire::answer(&self.request())
+        wire::answer(&self.request(), self.now)
     }
 
     /// The one fatal sentence; nothing may be desired beside it.
@@ -133,6 +169,47 @@ impl World {
     pub fn find(&mut self, name: &str) -> &mut Value {
         &mut self.observed.iter_mut().find(|(n, _)| n == name).expect("observed").1
     }
+}
+
+/// What the sidecar of examples/claim-v1 reports when all is well.
+pub fn report() -> Status {
+    let point = |id: &str, time: &str| Point {
+        id: id.to_owned(),
+        time: Some(time.parse().expect("a time")),
+        kind: "full".to_owned(),
+        size_bytes: 29_512,
+        revision: 975,
+        manifest: "5f".repeat(32),
+    };
+    Status {
+        key: "shop-x7k2p-3baw4pir".to_owned(),
+        uid: "7cfce08b-7229-5c89-8d9f-16fdc03c5b35".to_owned(),
+        state: vcluster_proto::status::State::Healthy,
+        reason: "BackedUp".to_owned(),
+        message: "backup 20261123T060012Z-hubl6skvwp6l6j4y/00000060 is in the store".to_owned(),
+        observed_at: Some("2026-11-23T07:00:12Z".parse().expect("a time")),
+        last_attempt: Some("2026-11-23T07:00:12Z".parse().expect("a time")),
+        interval: "1m".to_owned(),
+        store: "s3://vcluster-shop-x7k2p-3baw4pir".to_owned(),
+        newest: Some(point("20261123T060012Z-hubl6skvwp6l6j4y/00000060", "2026-11-23T06:59:12Z")),
+        oldest: Some(point("20261123T060012Z-hubl6skvwp6l6j4y/00000001", "2026-11-23T06:00:12Z")),
+        trusted_keys: vec![KEY.to_owned()],
+        restore: None,
+    }
+}
+
+/// The ConfigMap of examples/claim-v1 around a document.
+pub fn config_map(yaml: &str) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {
+            "name": "shop-x7k2p-3baw4pir-backup-status",
+            "namespace": "tenant-shop-x7k2p-3baw4pir",
+            "labels": { "vcluster.fn.crossplane.io/key": "shop-x7k2p-3baw4pir" },
+        },
+        "data": { "status.yaml": yaml },
+    })
 }
 
 pub fn names(answer: &RunFunctionResponse) -> Vec<String> {

@@ -1,0 +1,275 @@
+//! Health on the claim: from the sidecar's report to conditions and facts. Pure; the time is an argument.
+//!
+//! A report that grows old is no fact any more, so the verdict needs a clock; but it never says how old something is:
+//! what is said changes only when the verdict does, else every reconcile would write the claim anew. Age is that of the
+//! report, not of the newest backup: a database nobody writes to needs no new one.
+
+mod report;
+mod text;
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+use vcluster_proto::{
+    interval,
+    status::{Point, Restore, State, Status},
+};
+
+pub use report::{KEY_LABEL, Report, Source};
+
+use crate::{forms, order::Order, render::Condition, xr::Xr};
+
+/// Intervals after which a report is stale.
+const PATIENCE: u32 = 3;
+/// The sidecar waits up to this long between two tries of a store that fails.
+const LONGEST_RETRY: Duration = Duration::from_secs(600);
+/// Signing keys the status pins; each lost volume adds one.
+const MAX_TRUSTED_KEYS: usize = 32;
+/// Reasons that speak of the backups which are there, not of the next one.
+const DOUBTS: [&str; 5] = ["Damaged", "NoBucket", "NoRepository", "RolledBack", "Untrusted"];
+
+/// What the claim is told of its backups.
+#[derive(Clone, Debug)]
+pub struct Health {
+    /// `BackupReady`, `Recoverable`, `RestoreSucceeded`.
+    pub conditions: [Condition; 3],
+    /// What goes into `status.backup`, over what is remembered.
+    pub backup: Map<String, Value>,
+    /// `status.restore`; empty without a restore.
+    pub restore: Map<String, Value>,
+    /// There has been a backup.
+    pub recovery_point: bool,
+    /// The first one is awaited.
+    pub awaiting: bool,
+}
+
+/// What can be said of the next backup.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Verdict {
+    status: Option<bool>,
+    reason: String,
+    message: String,
+    /// The same in one word, for cores that show no conditions of functions.
+    state: &'static str,
+}
+
+impl Verdict {
+    fn new(state: &'static str, status: Option<bool>, reason: &str, message: impl Into<String>) -> Self {
+        Self { status, reason: reason.to_owned(), message: message.into(), state }
+    }
+
+    fn unknown(reason: &str, message: impl Into<String>) -> Self {
+        Self::new("Unknown", None, reason, message)
+    }
+
+    fn condition(&self, kind: &'static str) -> Condition {
+        Condition { kind, status: self.status, reason: self.reason.clone(), message: self.message.clone() }
+    }
+}
+
+impl Health {
+    /// Judges a report at a time.
+    pub fn judge(xr: &Xr, order: &Order, report: &Report, now: Timestamp) -> Self {
+        if !order.backup {
+            return Self::disabled(xr);
+        }
+        let status = report.known();
+        let trusted = trusted_keys(xr, status);
+        let ready = match status {
+            Some(status) => verdict(status, order.interval, now),
+            None => unread(report, &Source::of(&order.names)),
+        };
+        let recoverable = match status {
+            Some(status) => recoverable(status, &ready, &trusted),
+            None => Verdict::unknown(&ready.reason, ready.message.as_str()),
+        };
+        let restore = status.and_then(|status| status.restore.as_ref()).map_or_else(|| xr.restored.clone(), outcome);
+        let recovery_point = xr.lived() || status.is_some_and(|status| newest(status).is_some());
+        Self {
+            conditions: [
+                ready.condition("BackupReady"),
+                recoverable.condition("Recoverable"),
+                restored(&restore).condition("RestoreSucceeded"),
+            ],
+            backup: facts(status, &ready, trusted),
+            restore,
+            recovery_point,
+            awaiting: !recovery_point && *report != Report::NotRead,
+        }
+    }
+
+    fn disabled(xr: &Xr) -> Self {
+        let verdict = Verdict::new("Disabled", None, "Disabled", "backup is disabled (spec.backup.enabled)");
+        Self {
+            conditions: ["BackupReady", "Recoverable", "RestoreSucceeded"].map(|kind| verdict.condition(kind)),
+            backup: Map::from_iter([("state".to_owned(), json!(verdict.state))]),
+            restore: xr.restored.clone(),
+            recovery_point: xr.lived(),
+            awaiting: false,
+        }
+    }
+}
+
+/// Without a report nobody can say; in whose words, depends on why there is none.
+fn unread(report: &Report, Source { name, namespace, .. }: &Source) -> Verdict {
+    let place = format!("ConfigMap {name} of namespace {namespace}");
+    match report {
+        Report::NotRead => {
+            let why = "Crossplane has not handed it over (it does from 1.15 on)";
+            Verdict::unknown("ReportNotRead", format!("the sidecar reports in {place}; {why}"))
+        }
+        Report::Unreadable => {
+            Verdict::unknown("ReportUnreadable", format!("{place} holds no report; the sidecar writes it anew"))
+        }
+        Report::Foreign => {
+            let why = "it speaks of another XR; the sidecar writes it anew when it runs";
+            Verdict::unknown("ReportOfAnother", format!("{place} is not believed: {why}"))
+        }
+        Report::Missing | Report::Known(_) => {
+            Verdict::unknown("NoReport", format!("{place} holds no report yet; the sidecar writes it when it runs"))
+        }
+    }
+}
+
+/// Whether backups work, as far as a report of this age can tell.
+fn verdict(status: &Status, ordered: Duration, now: Timestamp) -> Verdict {
+    let Some(observed_at) = status.observed_at else {
+        return Verdict::unknown("Undecided", "the sidecar runs; its first try has not ended yet");
+    };
+    // A shorter interval that has just been ordered may not have reached the sidecar yet.
+    let interval = interval::parse(&status.interval).unwrap_or_default().max(ordered);
+    let interval = if status.state == State::Failing { interval.max(LONGEST_RETRY) } else { interval };
+    let age = now.duration_since(observed_at);
+    if age.unsigned_abs() > interval.saturating_mul(PATIENCE) {
+        return match age.is_positive() {
+            true => Verdict::new(
+                "Stale",
+                Some(false),
+                "Stale",
+                "the last report is older than three intervals: the sidecar does not run, or cannot write it",
+            ),
+            false => Verdict::unknown("ClockSkew", "the report is dated in the future: set the clocks of both nodes"),
+        };
+    }
+    let said = |or: &str| text::sentence(&status.message).unwrap_or_else(|| or.to_owned());
+    let failed = |state: &'static str| {
+        let reason = text::word(&status.reason).unwrap_or(state);
+        Verdict::new(state, Some(false), reason, said("the sidecar gives no reason; see its log"))
+    };
+    match status.state {
+        State::Healthy if newest(status).is_some() => {
+            Verdict::new("Healthy", Some(true), "BackedUp", "backups are up to date")
+        }
+        State::Healthy => Verdict::unknown("NoBackup", "the sidecar is healthy; its first backup is awaited"),
+        State::Failing => failed("Failing"),
+        State::Waiting => failed("Waiting"),
+        State::Stopped => {
+            Verdict::new("Stopped", Some(false), "Stopped", "the sidecar was told to stop; it goes on with its pod")
+        }
+        State::Unknown => Verdict::unknown("Undecided", "the report says neither that backups work nor that they fail"),
+    }
+}
+
+/// Whether there is something to restore. What was in the store stays there when the sidecar falls silent, and that is
+/// when it matters; but then it is said to be the last word.
+fn recoverable(status: &Status, ready: &Verdict, trusted: &[Value]) -> Verdict {
+    let verdict = |status, reason, message: &str| Verdict::new("", status, reason, message);
+    if newest(status).is_none() {
+        return verdict(Some(false), "NoBackup", "no backup is in the store yet");
+    }
+    // A key beyond the bound is not pinned, and a restore believes no other.
+    let pinned = |key: &&str| trusted.iter().any(|known| known == key);
+    let mut keys = signing_keys(status).peekable();
+    if keys.peek().is_none() || !keys.all(|key| pinned(&key)) {
+        let message = "a backup is in the store, but its signing key is not pinned: a restore would not believe it";
+        return verdict(Some(false), "KeyNotPinned", message);
+    }
+    if ready.status == Some(false) && DOUBTS.contains(&ready.reason.as_str()) {
+        return verdict(None, &ready.reason, &ready.message);
+    }
+    match ready.state {
+        "Stale" => verdict(Some(true), "LastReported", "a backup was in the store when the sidecar last reported"),
+        _ => verdict(Some(true), "RecoveryPoint", "a backup is in the store and its signing key is pinned"),
+    }
+}
+
+/// An outcome is history: it stays true however old the report is.
+fn restored(restore: &Map<String, Value>) -> Verdict {
+    let text = |field: &str| restore.get(field).and_then(Value::as_str);
+    let message = text("message").unwrap_or("the restore has ended").to_owned();
+    match text("phase") {
+        Some("Succeeded") => Verdict::new("", Some(true), "Succeeded", message),
+        Some("Failed") => Verdict::new("", Some(false), "Failed", message),
+        Some(_) => Verdict::unknown("Pending", "the restore has not ended yet"),
+        None => Verdict::unknown("NotRequested", "no restore is asked for"),
+    }
+}
+
+fn newest(status: &Status) -> Option<&Point> {
+    text::point(status.newest.as_ref())
+}
+
+/// Keys of the report that have the form of one.
+fn signing_keys(status: &Status) -> impl Iterator<Item = &str> {
+    status.trusted_keys.iter().map(String::as_str).filter(|key| forms::signing_key(key).is_ok())
+}
+
+/// What the XR has pinned, then what the report adds: only ever longer.
+fn trusted_keys(xr: &Xr, status: Option<&Status>) -> Vec<Value> {
+    let mut keys: Vec<Value> = xr.trusted_keys().map(Value::from).collect();
+    for key in status.into_iter().flat_map(signing_keys) {
+        if keys.len() < MAX_TRUSTED_KEYS && !keys.iter().any(|known| known == key) {
+            keys.push(json!(key));
+        }
+    }
+    keys
+}
+
+/// What a report adds to `status.backup`; what it does not know stays as it is remembered.
+fn facts(status: Option<&Status>, ready: &Verdict, trusted: Vec<Value>) -> Map<String, Value> {
+    let mut facts = Map::new();
+    let mut put = |field: &str, value: Value| _ = facts.insert(field.to_owned(), value);
+    put("state", json!(ready.state));
+    // Healthy, the sidecar says more than the condition, whose words must rest.
+    let said = status.filter(|_| ready.status == Some(true)).and_then(|status| text::sentence(&status.message));
+    put("message", json!(said.as_deref().unwrap_or(&ready.message)));
+    if !trusted.is_empty() {
+        put("trustedKeys", Value::Array(trusted));
+    }
+    let Some(status) = status else { return facts };
+    if let Some(newest) = newest(status) {
+        put("newest", point(newest));
+        put("sizeBytes", json!(newest.size_bytes));
+        if let Some((generation, _)) = newest.id.split_once('/') {
+            put("generation", json!(generation));
+        }
+    }
+    if let Some(oldest) = text::point(status.oldest.as_ref()) {
+        put("oldest", point(oldest));
+    }
+    facts
+}
+
+fn point(point: &Point) -> Value {
+    let mut value = json!({ "id": point.id });
+    if let Some(time) = point.time {
+        value["time"] = json!(time.to_string());
+    }
+    value
+}
+
+/// The outcome of a restore, for `status.restore`.
+fn outcome(restore: &Restore) -> Map<String, Value> {
+    let fields = [
+        ("id", text::id(&restore.id).map(str::to_owned)),
+        ("phase", text::word(&restore.phase).map(str::to_owned)),
+        ("from", text::id(&restore.from).map(str::to_owned)),
+        ("at", restore.at.map(|at| at.to_string())),
+        ("message", text::sentence(&restore.message)),
+    ];
+    fields.into_iter().filter_map(|(field, value)| Some((field.to_owned(), json!(value?)))).collect()
+}
+
+#[cfg(test)]
+mod tests;
