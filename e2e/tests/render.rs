@@ -21,7 +21,7 @@ fn crossplane_1_16_renders_the_examples_over_v1beta1() {
         let mut render = Command::new(tools::tool("crank"));
         render.args(["beta", "render"]);
         files(&mut render, &example, folder.path(), &function.address, "--extra-resources");
-        compare(&example, run(&mut render, ""), as_crossplane_1_16_prints_it);
+        compare(&example, &run(&mut render, ""), as_crossplane_1_16_prints_it);
     }
 }
 
@@ -35,7 +35,7 @@ fn crossplane_cli_2_5_with_core_2_4_renders_the_examples_over_v1() {
         render.arg("render").arg("--crossplane-binary").arg(tools::tool("crossplane-core"));
         render.env("HOME", folder.path());
         files(&mut render, &example, folder.path(), &function.address, "--required-resources");
-        compare(&example, run(&mut render, ""), as_crossplane_2_4_prints_it);
+        compare(&example, &run(&mut render, ""), as_crossplane_2_4_prints_it);
     }
 }
 
@@ -70,7 +70,7 @@ fn fresh(required: &str) -> String {
     fresh
 }
 
-fn compare(example: &Example, said: Said, as_printed: fn(&mut Vec<Value>)) {
+fn compare(example: &Example, said: &Said, as_printed: fn(&mut [Value])) {
     assert_eq!(said.code, 0, "{}: {}", example.name, said.all());
     let mut found = yaml::documents(&said.out);
     let mut wanted = example.rendered();
@@ -92,7 +92,7 @@ fn compare(example: &Example, said: Said, as_printed: fn(&mut Vec<Value>)) {
 }
 
 /// `rendered.yaml` as 1.16 prints it.
-fn as_crossplane_1_16_prints_it(documents: &mut Vec<Value>) {
+fn as_crossplane_1_16_prints_it(documents: &mut [Value]) {
     for document in documents {
         if yaml::resource_name(document).is_some() {
             // 1. It keeps the name prefix of the XR beside the name we give.
@@ -109,7 +109,7 @@ fn as_crossplane_1_16_prints_it(documents: &mut Vec<Value>) {
 }
 
 /// `rendered.yaml` as 2.4 prints it: a real core has reconciled the XR.
-fn as_crossplane_2_4_prints_it(documents: &mut Vec<Value>) {
+fn as_crossplane_2_4_prints_it(documents: &mut [Value]) {
     let mut references: Vec<Value> = documents
         .iter()
         .filter(|document| yaml::resource_name(document).is_some())
