@@ -4,7 +4,7 @@
 use std::cmp::Ordering;
 
 /// The newest chart line this function knows, and the oldest.
-const CHART_LINES: std::ops::RangeInclusive<u64> = 33..=36;
+const CHART_LINES: std::ops::RangeInclusive<u64> = 19..=36;
 
 /// A DNS-1123 label: names of namespaces and of most other things.
 pub(crate) fn dns_label(text: &str) -> Result<(), String> {
@@ -150,7 +150,12 @@ impl Version {
         Ok(Self { numbers: [number(major)?, number(minor)?, number(patch)?], pre })
     }
 
-    /// Only the family of charts whose sidecar block this version of the function renders.
+    /// The chart line: the middle number.
+    pub(crate) fn minor(&self) -> u64 {
+        self.numbers[1]
+    }
+
+    /// Only charts whose values this version of the function renders.
     pub(crate) fn known_vcluster(text: &str) -> Result<Self, String> {
         let version = Self::parse(text)?;
         match version.numbers {
@@ -282,9 +287,11 @@ mod tests {
         for text in ["v0.36.1", "0.36", "0.36.1.2", "0.036.1", "0.36.1-", "", "0.36.x"] {
             assert!(Version::parse(text).is_err(), "{text}");
         }
-        assert!(Version::known_vcluster("0.33.0").is_ok());
-        assert!(Version::known_vcluster("0.32.3").is_err());
-        assert!(Version::known_vcluster("0.37.0").is_err());
+        for (text, known) in
+            [("0.18.1", false), ("0.19.0", true), ("0.36.1", true), ("0.37.0", false), ("1.33.0", false)]
+        {
+            assert_eq!(Version::known_vcluster(text).is_ok(), known, "{text}");
+        }
     }
 
     #[test]

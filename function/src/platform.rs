@@ -13,6 +13,7 @@ use vcluster_proto::{API_VERSION, interval, settings::Bootstrap};
 use crate::{
     error::Refusal,
     read,
+    render::family::Distro,
     xr::{DeletionPolicy, Storage},
 };
 
@@ -256,6 +257,8 @@ impl Default for ProviderConfig {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Defaults {
+    /// The Kubernetes inside new vclusters; unset: k8s wherever the chart has it.
+    pub distro: Option<Distro>,
     /// A preset.
     pub size: Option<String>,
     /// The volume.

@@ -1,8 +1,9 @@
 //! From an order to everything that is desired. Pure: the same arguments give the same bytes.
 //!
 //! Decisions live here, the rooms below only write: [`vcluster`] what the control plane needs to know of its sidecar,
-//! [`s3`] everything else the sidecar reads, [`rancher`] the registration.
+//! in the keys of its chart's [`family`], [`s3`] everything else the sidecar reads, [`rancher`] the registration.
 
+pub mod family;
 pub mod rancher;
 pub mod s3;
 pub mod vcluster;

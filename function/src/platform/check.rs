@@ -1,7 +1,7 @@
 //! Whether a Platform can be used: every value has the form it needs, and nothing that needs another is alone.
 
 use super::{Chart, Platform, RancherMode, Register, unknown_size};
-use crate::{error::Refusal, forms, key::MAX_PREFIX, read};
+use crate::{error::Refusal, forms, key::MAX_PREFIX, order::missing_distro, read, render::family::Family};
 
 /// The Secret of the platform namespace that chart rancher-cluster reads.
 const TOKEN_SECRET: &str = "apitoken";
@@ -35,6 +35,11 @@ impl Platform {
         read::check("input.charts.vcluster.version", Some(&vcluster.version), known)?;
         for (index, allowed) in vcluster.allowed.iter().enumerate() {
             read::check(&format!("input.charts.vcluster.allowed[{index}]"), Some(allowed), known)?;
+        }
+        if let Some(distro) = self.defaults.distro
+            && !Family::of(&vcluster.version).is_ok_and(|family| family.has(distro))
+        {
+            return Err(Refusal::field("input.defaults.distro", missing_distro(&vcluster.version, distro)));
         }
         let charts = [
             ("vcluster", Some((&vcluster.name, &vcluster.repository, &vcluster.pull_secret))),

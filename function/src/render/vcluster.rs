@@ -1,11 +1,14 @@
 //! The vcluster Release: it knows *that* there is a sidecar, and nothing of what the sidecar is told.
 //!
 //! Any change of these values restarts the tenant's API server, so interval, recipients, endpoint and keys travel in
-//! `settings.yaml` instead. Values of the chart family from 0.33; earlier families join with `family.rs`.
+//! `settings.yaml` instead. Under which keys things go is the business of [`Family`].
 
 use serde_json::{Value, json};
 
-use super::chart_of;
+use super::{
+    chart_of,
+    family::{Family, IN_ORDER, POD_MANAGEMENT, RESTORE, SIDECAR, put},
+};
 use crate::{
     key::Names,
     observed::{KUBECONFIG, ORDERED_ANNOTATION, SIZE_ANNOTATION, VCLUSTER},
@@ -49,31 +52,21 @@ pub(super) fn release(platform: &Platform, order: &Order, build: &Build) -> Valu
 }
 
 fn values(order: &Order, build: &Build) -> Value {
-    let mut stateful_set = json!({ "persistence": { "volumeClaim": {
-        "enabled": true,
-        "size": order.storage_size,
-        "storageClass": order.storage_class,
-        "accessModes": ["ReadWriteOnce"],
-        "retentionPolicy": order.deletion_policy.as_str(),
-    } } });
+    let family = build.family;
+    let mut values = family.base(build.distro, &order.names.endpoint());
+    family.claim(&mut values, &order.storage_size, &order.storage_class, order.deletion_policy.as_str());
     if let Some(resources) = &build.resources {
-        stateful_set["resources"] = resources.clone();
+        put(&mut values, family.places().resources, resources.clone());
+    }
+    if order.pods_in_order && family != Family::Legacy {
+        put(&mut values, POD_MANAGEMENT, json!(IN_ORDER));
     }
     if order.backup {
-        stateful_set["persistence"]["addVolumes"] = volumes(&order.names, &order.storage_size);
-        stateful_set["initContainers"] = json!([container("backup-restore", &["restore", "--init"], build)]);
-        stateful_set["sidecarContainers"] = json!([container("backup", &["run"], build)]);
+        put(&mut values, family.places().volumes, volumes(&order.names, &order.storage_size));
+        let restore = container(RESTORE, &["restore", "--init"], build);
+        family.add(&mut values, container(SIDECAR, &["run"], build), restore);
     }
-    json!({
-        "controlPlane": {
-            "distro": { "k8s": { "enabled": true } },
-            "backingStore": { "database": { "embedded": { "enabled": true } } },
-            "statefulSet": stateful_set,
-        },
-        "exportKubeConfig": { "server": order.names.endpoint() },
-        "policies": { "networkPolicy": { "enabled": false } },
-        "telemetry": { "enabled": false },
-    })
+    values
 }
 
 /// All optional: the control plane starts without them and the sidecar waits for them.
