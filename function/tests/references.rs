@@ -96,6 +96,15 @@ const CONFIG_FILES: [(&str, &[&str]); 4] = [
 ];
 
 #[test]
+fn the_examples_show_every_family() {
+    let lines: Vec<u64> =
+        Rendered::all().iter().map(|(_, rendered)| common::line(&rendered.releases["vcluster"])).collect();
+    for family in [0..20, 20..30, 30..33, 33..37] {
+        assert!(lines.iter().any(|line| family.contains(line)), "{family:?} in {lines:?}");
+    }
+}
+
+#[test]
 fn every_mount_leads_to_an_object_that_somebody_writes() {
     for (example, rendered) in Rendered::all() {
         let (written, home) = (writers(&rendered), rendered.home("vcluster"));
