@@ -212,6 +212,14 @@ pub(crate) fn image(text: &str) -> Result<(), String> {
     Err(format!("{text:?} is not an image reference; write it as registry/name:tag"))
 }
 
+/// What stands before the name of an image, up to its slash.
+pub(crate) fn registry(text: &str) -> Result<(), String> {
+    if image(text).is_ok() && text.split('/').all(|part| !part.is_empty() && !part.contains('@')) {
+        return Ok(());
+    }
+    Err(format!("{text:?} is not a registry; write it as registry.example.org/mirror"))
+}
+
 /// An age X25519 recipient: bech32 of 32 bytes under `age`, checksum included.
 pub(crate) fn recipient(text: &str) -> Result<(), String> {
     if text.to_ascii_uppercase().starts_with("AGE-SECRET-KEY-") {
@@ -314,6 +322,16 @@ mod tests {
         }
         let error = http_url("http://admin:hunter2@minio").expect_err("a password");
         assert!(!error.contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn registries() {
+        for good in ["registry.example.org", "localhost:5000", "registry.example.org/a/mirror"] {
+            assert_eq!(registry(good), Ok(()), "{good}");
+        }
+        for bad in ["", "registry.example.org/", "/a", "https://registry.example.org", "a b", "user@registry"] {
+            assert!(registry(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

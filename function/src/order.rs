@@ -6,6 +6,7 @@
 
 mod distro;
 mod made;
+mod mirror;
 
 use std::time::Duration;
 
@@ -76,6 +77,8 @@ pub struct Build {
     pub distro: Distro,
     /// The sidecar's image.
     pub sidecar_image: String,
+    /// Where the chart's own images come from.
+    pub registry: Option<String>,
     /// The preset.
     pub size: Option<String>,
     /// Its requests and limits; unset: the chart's own.
@@ -100,7 +103,10 @@ impl Order {
         if backup && recipients.is_empty() {
             return Err(Refusal::NoRecipients);
         }
-        let (kept, fresh) = builds(xr, platform, made)?;
+        let (kept, mut fresh) = builds(xr, platform, made)?;
+        if backup {
+            mirror::check(&kept, &mut fresh)?;
+        }
         let (storage_size, storage_class) = storage(xr, platform, made, &fresh)?;
         let moves = kept.chart_version != running.and_then(Release::chart_version).unwrap_or_default()
             || runs_sidecar != Some(backup)
@@ -168,8 +174,15 @@ fn builds(xr: &Xr, platform: &Platform, made: Option<Made<'_>>) -> Result<(Build
     let chart_version = chart_version(xr, platform, made)?;
     let distro = distro::choose(xr, platform, made, &chart_version)?;
     let family = |version: &str| Family::of(version).map_err(|problem| Refusal::field("spec.chartVersion", problem));
-    let sidecar_image = platform.images.sidecar.clone();
-    let fresh = Build { family: family(&chart_version)?, chart_version, distro, sidecar_image, size, resources };
+    let fresh = Build {
+        family: family(&chart_version)?,
+        chart_version,
+        distro,
+        sidecar_image: platform.images.sidecar.clone(),
+        registry: platform.images.registry.clone(),
+        size,
+        resources,
+    };
     let Some(made) = made else { return Ok((fresh.clone(), fresh)) };
     let explicit = xr.spec.chart_version.as_deref();
     let chart_version = explicit.unwrap_or(made.version).to_owned();
@@ -177,7 +190,8 @@ fn builds(xr: &Xr, platform: &Platform, made: Option<Made<'_>>) -> Result<(Build
         family: family(&chart_version)?,
         chart_version,
         distro,
-        sidecar_image: made.sidecar_image().unwrap_or(&fresh.sidecar_image).to_owned(),
+        sidecar_image: made.sidecar_image().unwrap_or_else(|| fresh.sidecar_image.clone()),
+        registry: made.registry().map(str::to_owned),
         size: made.release.size().map(str::to_owned),
         resources: made.resources().cloned(),
     };
@@ -185,7 +199,7 @@ fn builds(xr: &Xr, platform: &Platform, made: Option<Made<'_>>) -> Result<(Build
         true => fresh,
         // The step to another distro moves nothing else, unless the owner orders it beside.
         false if kept.size == fresh.size => kept.clone(),
-        false => Build { sidecar_image: kept.sidecar_image.clone(), ..fresh },
+        false => Build { sidecar_image: kept.sidecar_image.clone(), registry: kept.registry.clone(), ..fresh },
     };
     Ok((kept, fresh))
 }

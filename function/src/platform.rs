@@ -132,6 +132,8 @@ pub struct Images {
     pub sidecar: String,
     /// A shell and `mc`; unset: the chart's own default.
     pub registration: Option<String>,
+    /// Where the vcluster's own images are mirrored; unset: where the chart finds them.
+    pub registry: Option<String>,
 }
 
 /// The object store.

@@ -217,6 +217,62 @@ fn a_distro_that_cannot_be_is_refused_in_words_that_name_the_way() {
 }
 
 #[test]
+fn a_mirror_stands_before_every_image_once() {
+    const MIRROR: &str = "mirror.example.org/hub";
+    for (chart, distro) in FAMILIES {
+        let plain = World::of(chart, distro).lived();
+        let before = vcluster(&plain);
+        let mirror = |w: &mut World| {
+            w.input["images"]["registry"] = json!(MIRROR);
+            w.input["images"]["sidecar"] = json!(format!("{MIRROR}/vcluster-backup:0.1.0"));
+        };
+        assert_eq!(vcluster(&plain.clone().with(mirror)), before, "{chart}: it does not move under a running vcluster");
+
+        let new = World::of(chart, distro).with(mirror);
+        let release = vcluster(&new);
+        let (line, values) = (line(&release), values(&release));
+        let whole = format!("{MIRROR}/vcluster-backup:0.1.0");
+        let (at, prefix, image) = match line {
+            ..20 => ("/defaultImageRegistry", format!("{MIRROR}/"), "vcluster-backup:0.1.0".to_owned()),
+            20..30 => {
+                ("/controlPlane/advanced/defaultImageRegistry", MIRROR.to_owned(), "vcluster-backup:0.1.0".to_owned())
+            }
+            30.. => ("/controlPlane/advanced/defaultImageRegistry", MIRROR.to_owned(), whole), // copied as it is
+        };
+        assert_eq!(pod(&release).sidecar["image"], json!(image), "{chart}: what the chart makes whole");
+        assert_eq!(values.pointer(at), Some(&json!(prefix)), "{chart}");
+
+        // It is read back whole.
+        let lived = new.lived();
+        assert_eq!(vcluster(&lived.clone().with(go_on)), release, "{chart}");
+        let elsewhere = |w: &mut World| {
+            w.input["images"]["sidecar"] = json!("registry.example.org/vcluster-backup:0.1.0");
+            w.xr["spec"]["size"] = json!("large"); // an edit that restarts
+        };
+        let moved = vcluster(&lived.with(elsewhere));
+        let new = World::of(chart, distro).with(mirror).with(elsewhere);
+        if line < 30 {
+            assert_eq!(pod(&moved).sidecar["image"], pod(&release).sidecar["image"], "{chart}: what cannot move stays");
+            let sentence = format!(
+                "input.images.sidecar: \"registry.example.org/vcluster-backup:0.1.0\" is not in \"{MIRROR}\", which \
+                 vcluster charts below 0.30 put before this image, too, and {chart} is wanted; mirror it there"
+            );
+            assert_eq!(new.refusal(), sentence);
+            let off = new.with(|w| w.xr["spec"]["backup"]["enabled"] = json!(false));
+            assert!(off.answer().results.is_empty(), "{chart}: without a sidecar its image is nobody's business");
+        } else {
+            assert_eq!(pod(&moved).sidecar["image"], "registry.example.org/vcluster-backup:0.1.0", "{chart}");
+        }
+    }
+    // From a family that puts the mirror before the image to one that does not.
+    let old = World::of("0.29.3", "k8s").with(|w| {
+        w.input["images"] = json!({"registry": MIRROR, "sidecar": format!("{MIRROR}/vcluster-backup:0.1.0")});
+    });
+    let newer = vcluster(&old.lived().with(|w| w.xr["spec"]["chartVersion"] = json!("0.30.0")));
+    assert_eq!(pod(&newer).sidecar["image"], json!(format!("{MIRROR}/vcluster-backup:0.1.0")));
+}
+
+#[test]
 fn what_nobody_says_is_k8s_wherever_the_chart_has_it() {
     for (chart, _) in FAMILIES {
         let world = World::of(chart, "").with(|w| _ = w.xr["spec"].as_object_mut().expect("spec").remove("distro"));

@@ -476,7 +476,7 @@ fn a_volume_may_be_ordered_in_other_words() {
 #[test]
 fn a_platform_that_cannot_be_used_is_refused_with_path_value_and_remedy() {
     type Change = fn(&mut Value);
-    let changes: [Change; 41] = [
+    let changes: [Change; 42] = [
         |i| *i = Value::Null,
         |i| i["kind"] = json!("Input"),
         |i| i["apiVersion"] = json!("vcluster.fn.crossplane.io/v9"),
@@ -496,6 +496,7 @@ fn a_platform_that_cannot_be_used_is_refused_with_path_value_and_remedy() {
         |i| _ = i["charts"].as_object_mut().expect("object").remove("rancherCluster"),
         |i| i["images"]["sidecar"] = json!(""),
         |i| i["images"]["registration"] = json!("an image"),
+        |i| i["images"]["registry"] = json!("https://registry.example.org/"),
         |i| i["store"]["endpoint"] = json!("minio:9000"),
         |i| i["store"]["endpoint"] = json!("http://admin:hunter2@minio:9000"),
         |i| i["store"]["register"] = json!("none"),
@@ -543,6 +544,7 @@ fn a_platform_that_cannot_be_used_is_refused_with_path_value_and_remedy() {
     input.charts.rancherCluster: missing; rancher.mode chart installs it
     input.images.sidecar: "" is not an image reference; write it as registry/name:tag
     input.images.registration: "an image" is not an image reference; write it as registry/name:tag
+    input.images.registry: "https://registry.example.org/" is not a registry; write it as registry.example.org/mirror
     input.store.endpoint: "minio:9000" is not a URL of the form http(s)://host[:port], without a path
     input.store.endpoint: holds a user or password; credentials belong into a Secret
     input.store.register: "none" cannot be honoured by this version of the function; remove the field

@@ -41,9 +41,17 @@ impl<'a> Made<'a> {
         self.release.value(self.family.places().sidecar).is_some()
     }
 
-    /// Its image.
-    pub(super) fn sidecar_image(self) -> Option<&'a str> {
-        self.release.value(self.family.places().sidecar)?.get("image")?.as_str()
+    /// Its image, in full.
+    pub(super) fn sidecar_image(self) -> Option<String> {
+        let image = self.release.value(self.family.places().sidecar)?.get("image")?.as_str()?;
+        let registry = self.registry().filter(|_| self.family.mirrors_sidecar());
+        Some(registry.map_or_else(|| image.to_owned(), |registry| format!("{registry}/{image}")))
+    }
+
+    /// Where the chart's images come from.
+    pub(super) fn registry(self) -> Option<&'a str> {
+        let registry = self.release.value_text(self.family.places().registry)?.trim_end_matches('/');
+        (!registry.is_empty()).then_some(registry)
     }
 
     /// Requests and limits of the control plane.

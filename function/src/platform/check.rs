@@ -56,6 +56,7 @@ impl Platform {
         let rancher = self.charts.rancher_cluster.as_ref().map(|chart| chart.version.as_str());
         read::check("input.charts.rancherCluster.version", rancher, version)?;
         read::check("input.images.sidecar", Some(&self.images.sidecar), forms::image)?;
+        read::check("input.images.registry", self.images.registry.as_deref(), forms::registry)?;
         read::check("input.images.registration", self.images.registration.as_deref(), forms::image)
     }
 

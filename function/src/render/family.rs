@@ -70,6 +70,8 @@ pub struct Places {
     pub volumes: &'static str,
     /// The sidecar.
     pub sidecar: &'static str,
+    /// What the chart puts before the names of its images.
+    pub registry: &'static str,
 }
 
 /// Below 0.20.
@@ -81,6 +83,7 @@ const LEGACY: Places = Places {
     resources: "/syncer/resources",
     volumes: "/volumes",
     sidecar: "/plugin/backup",
+    registry: "/defaultImageRegistry",
 };
 
 /// From 0.30.
@@ -92,6 +95,7 @@ const CURRENT: Places = Places {
     resources: "/controlPlane/statefulSet/resources",
     volumes: "/controlPlane/statefulSet/persistence/addVolumes",
     sidecar: "/controlPlane/statefulSet/sidecarContainers/0",
+    registry: "/controlPlane/advanced/defaultImageRegistry",
 };
 
 /// 0.20 to 0.29.
@@ -172,6 +176,17 @@ impl Family {
         }
         put(values, places.retention, json!(retention));
         put(values, "/controlPlane/statefulSet/persistence/volumeClaim/accessModes", json!(["ReadWriteOnce"]));
+    }
+
+    /// Where the chart's images come from. Below 0.20 it is put before them as it stands, later with a slash between.
+    pub(super) fn mirror(self, values: &mut Value, registry: &str) {
+        let slash = if self == Self::Legacy { "/" } else { "" };
+        put(values, self.places().registry, json!(format!("{registry}{slash}")));
+    }
+
+    /// Whether the chart puts its registry before our image as well: it does before a plugin's.
+    pub const fn mirrors_sidecar(self) -> bool {
+        matches!(self, Self::Legacy | Self::Plugins)
     }
 
     /// Adds sidecar and init container, both as Kubernetes spells a container.

@@ -58,6 +58,9 @@ fn values(order: &Order, build: &Build) -> Value {
     if let Some(resources) = &build.resources {
         put(&mut values, family.places().resources, resources.clone());
     }
+    if let Some(registry) = &build.registry {
+        family.mirror(&mut values, registry);
+    }
     if order.pods_in_order && family != Family::Legacy {
         put(&mut values, POD_MANAGEMENT, json!(IN_ORDER));
     }
@@ -82,6 +85,13 @@ fn volumes(names: &Names, storage_size: &str) -> Value {
     ])
 }
 
+/// Our image as the chart wants to read it: without what it puts before it.
+fn image(build: &Build) -> &str {
+    let registry = build.registry.as_deref().filter(|_| build.family.mirrors_sidecar());
+    let rest = registry.and_then(|registry| build.sidecar_image.strip_prefix(registry)?.strip_prefix('/'));
+    rest.unwrap_or(&build.sidecar_image)
+}
+
 /// Sidecar and init container differ in what they are told to do. No environment: the configuration is files, which can
 /// change without a new pod.
 fn container(name: &str, command: &[&str], build: &Build) -> Value {
@@ -90,7 +100,7 @@ fn container(name: &str, command: &[&str], build: &Build) -> Value {
     let read_only = |volume: &str, folder: &str| json!({ "name": format!("backup-{volume}"), "mountPath": format!("{CONFIG_DIR}/{folder}"), "readOnly": true });
     json!({
         "name": name,
-        "image": build.sidecar_image,
+        "image": image(build),
         "args": args,
         "resources": {
             "requests": { "cpu": "50m", "memory": "64Mi" },
