@@ -85,36 +85,93 @@ fn provider_helms_oldest_and_newest_crds_accept_every_release() {
     }
 }
 
+/// A chart version as a number, close ones close together: 0.<line>.<patch>.
+fn number(version: &str) -> u64 {
+    let numbers: Vec<u64> = version.split('.').map(|part| part.parse().expect("0.<line>.<patch>")).collect();
+    let [0, line, patch] = numbers[..] else { panic!("{version} is not 0.<line>.<patch>") };
+    line * 1000 + patch
+}
+
+/// The versions of the vcluster chart whose schema is among the contract data.
+fn versions_with_a_schema(data: &Path) -> Vec<String> {
+    let files = std::fs::read_dir(data).expect("a folder").map(|entry| entry.expect("readable").file_name());
+    let version = |name: &str| Some(name.strip_prefix("values.schema.v")?.strip_suffix(".json")?.to_owned());
+    let mut versions: Vec<String> = files.filter_map(|name| version(&name.to_string_lossy())).collect();
+    versions.sort_by_key(|version| number(version));
+    assert!(!versions.is_empty(), "no schema in {}", data.display());
+    versions
+}
+
+/// A chart that is nothing but schema and defaults: the real Helm validates as it would install.
+fn schema_chart(data: &Path, version: &str, folder: &Path) -> PathBuf {
+    let chart = folder.join(format!("vcluster-{version}"));
+    std::fs::create_dir_all(chart.join("templates")).expect("a folder can be made");
+    let schema = data.join(format!("values.schema.v{version}.json"));
+    std::fs::copy(&schema, chart.join("values.schema.json"))
+        .unwrap_or_else(|error| panic!("{}: {error}", schema.display()));
+    // Not every version's defaults are there; the schema asks for none of them.
+    let defaults = std::fs::read_to_string(data.join(format!("values.chart.v{version}.yaml"))).unwrap_or_default();
+    std::fs::write(chart.join("values.yaml"), defaults).expect("writable");
+    let about = format!("apiVersion: v2\nname: vcluster\nversion: {version}\n");
+    std::fs::write(chart.join("Chart.yaml"), about).expect("writable");
+    chart
+}
+
+/// The schema takes the values, and does look: it refuses a key that it does not know.
+fn the_schema_accepts(story: &str, release: &Value, chart: &Path, values: &Path) {
+    let _ = template(release, chart, values);
+    let mut wrong = cluster::helm();
+    wrong.args(["template", "x"]).arg(chart).arg("--values").arg(values).args(["--set", "no.such=1"]);
+    assert!(run(&mut wrong, "").code != 0, "{story}: the schema refuses nothing");
+}
+
 #[test]
 #[ignore = "needs the real programs of e2e/tools"]
 fn the_vcluster_charts_own_schema_accepts_the_values() {
     let Some(data) = tools::contracts("vcluster") else { return };
     let folder = tempfile::tempdir().expect("a folder");
     for (example, release, values) in values_of("vcluster", folder.path()) {
-        let version = yaml::str_at(&release, "/spec/forProvider/chart/version");
-        // A chart that is nothing but schema and defaults: the real Helm validates as it would install.
-        let chart = folder.path().join(format!("vcluster-{version}"));
-        std::fs::create_dir_all(chart.join("templates")).expect("a folder can be made");
-        let copy = |from: String, to: &str| {
-            let from = data.join(from);
-            std::fs::copy(&from, chart.join(to)).unwrap_or_else(|error| panic!("{}: {error}", from.display()));
-        };
-        copy(format!("values.schema.v{version}.json"), "values.schema.json");
-        copy(format!("values.chart.v{version}.yaml"), "values.yaml");
-        let about = format!("apiVersion: v2\nname: vcluster\nversion: {version}\n");
-        std::fs::write(chart.join("Chart.yaml"), about).expect("writable");
-        let _ = template(&release, &chart, &values);
+        let version = number(yaml::str_at(&release, "/spec/forProvider/chart/version"));
+        if version < number("0.20.0") {
+            eprintln!("{example}: charts below 0.20 have no schema");
+            continue;
+        }
+        let nearest = versions_with_a_schema(&data).into_iter().min_by_key(|known| number(known).abs_diff(version));
+        let chart = schema_chart(&data, &nearest.expect("one at least"), folder.path());
+        the_schema_accepts(&example, &release, &chart, &values);
+    }
+}
 
-        let said = run(
-            cluster::helm()
-                .args(["template", "x"])
-                .arg(&chart)
-                .arg("--values")
-                .arg(&values)
-                .args(["--set", "no.such=1"]),
-            "",
-        );
-        assert!(said.code != 0, "{example}: the schema refuses nothing");
+#[test]
+#[ignore = "needs the real programs of e2e/tools"]
+fn every_familys_own_schema_accepts_its_values() {
+    let Some(data) = tools::contracts("vcluster") else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let example = examples::Example::named("claim-v1");
+    let (xr, composition) = (example.text("xr.yaml"), example.text("composition.yaml"));
+    for version in versions_with_a_schema(&data) {
+        let chart = schema_chart(&data, &version, folder.path());
+        let composition = composition.replace("version: 0.36.1", &format!("version: {version}"));
+        for distro in ["k8s", "k3s"] {
+            for backup in ["true", "false"] {
+                let spec = format!("\nspec:\n  distro: {distro}\n  deletionPolicy: Delete\n");
+                let xr = xr
+                    .replace("\nspec:\n", &spec)
+                    .replace("  backup:\n", &format!("  backup:\n    enabled: {backup}\n"));
+                let story = format!("{version}, {distro}, backup {backup}");
+                let rendered = function_vcluster::offline::render_files(&xr, &composition, None, None);
+                if distro == "k3s" && number(&version) >= number("0.33.0") {
+                    // What the function refuses, the schema would refuse as well.
+                    assert!(rendered.is_err(), "{story}: k3s is gone");
+                    continue;
+                }
+                let rendered = rendered.unwrap_or_else(|error| panic!("{story}: {error}"));
+                let release = yaml::composed(&rendered, "vcluster");
+                let values = folder.path().join("values.json");
+                std::fs::write(&values, release["spec"]["forProvider"]["values"].to_string()).expect("writable");
+                the_schema_accepts(&story, release, &chart, &values);
+            }
+        }
     }
 }
 

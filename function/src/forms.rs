@@ -4,7 +4,7 @@
 use std::cmp::Ordering;
 
 /// The newest chart line this function knows, and the oldest.
-const CHART_LINES: std::ops::RangeInclusive<u64> = 33..=36;
+const CHART_LINES: std::ops::RangeInclusive<u64> = 19..=36;
 
 /// A DNS-1123 label: names of namespaces and of most other things.
 pub(crate) fn dns_label(text: &str) -> Result<(), String> {
@@ -150,7 +150,12 @@ impl Version {
         Ok(Self { numbers: [number(major)?, number(minor)?, number(patch)?], pre })
     }
 
-    /// Only the family of charts whose sidecar block this version of the function renders.
+    /// The chart line: the middle number.
+    pub(crate) fn minor(&self) -> u64 {
+        self.numbers[1]
+    }
+
+    /// Only charts whose values this version of the function renders.
     pub(crate) fn known_vcluster(text: &str) -> Result<Self, String> {
         let version = Self::parse(text)?;
         match version.numbers {
@@ -205,6 +210,14 @@ pub(crate) fn image(text: &str) -> Result<(), String> {
         return Ok(());
     }
     Err(format!("{text:?} is not an image reference; write it as registry/name:tag"))
+}
+
+/// What stands before the name of an image, up to its slash.
+pub(crate) fn registry(text: &str) -> Result<(), String> {
+    if image(text).is_ok() && text.split('/').all(|part| !part.is_empty() && !part.contains('@')) {
+        return Ok(());
+    }
+    Err(format!("{text:?} is not a registry; write it as registry.example.org/mirror"))
 }
 
 /// An age X25519 recipient: bech32 of 32 bytes under `age`, checksum included.
@@ -282,9 +295,11 @@ mod tests {
         for text in ["v0.36.1", "0.36", "0.36.1.2", "0.036.1", "0.36.1-", "", "0.36.x"] {
             assert!(Version::parse(text).is_err(), "{text}");
         }
-        assert!(Version::known_vcluster("0.33.0").is_ok());
-        assert!(Version::known_vcluster("0.32.3").is_err());
-        assert!(Version::known_vcluster("0.37.0").is_err());
+        for (text, known) in
+            [("0.18.1", false), ("0.19.0", true), ("0.36.1", true), ("0.37.0", false), ("1.33.0", false)]
+        {
+            assert_eq!(Version::known_vcluster(text).is_ok(), known, "{text}");
+        }
     }
 
     #[test]
@@ -307,6 +322,16 @@ mod tests {
         }
         let error = http_url("http://admin:hunter2@minio").expect_err("a password");
         assert!(!error.contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn registries() {
+        for good in ["registry.example.org", "localhost:5000", "registry.example.org/a/mirror"] {
+            assert_eq!(registry(good), Ok(()), "{good}");
+        }
+        for bad in ["", "registry.example.org/", "/a", "https://registry.example.org", "a b", "user@registry"] {
+            assert!(registry(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -4,6 +4,10 @@
 //! So for everything that ends up there the claim's word comes first, then what runs, and a default only last: when
 //! nothing runs yet, or when the owner has taken his word back.
 
+mod distro;
+mod made;
+mod mirror;
+
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
@@ -12,24 +16,20 @@ use vcluster_proto::{
     settings::{Bootstrap, DEFAULT_INTERVAL},
 };
 
+pub(crate) use self::distro::missing as missing_distro;
+use self::made::Made;
 use crate::{
     error::Refusal,
     forms::{self, Version},
     key::{Identity, Key, Names},
     observed::{Observed, RANCHER, Release, VCLUSTER},
     platform::{Platform, RancherMode, Upgrade, unknown_size},
-    read,
+    render::family::{Distro, Family},
     xr::{DeletionPolicy, Xr},
 };
 
 /// The volume of a vcluster nobody gave a size.
 const DEFAULT_STORAGE: &str = "5Gi";
-
-/// Where the values of a running vcluster say what it was made with.
-const VOLUME: &str = "/controlPlane/statefulSet/persistence/volumeClaim";
-const RESOURCES: &str = "/controlPlane/statefulSet/resources";
-const SIDECARS: &str = "/controlPlane/statefulSet/sidecarContainers";
-const SIDECAR_IMAGE: &str = "/controlPlane/statefulSet/sidecarContainers/0/image";
 
 /// An order without open questions.
 #[derive(Clone, Debug)]
@@ -48,6 +48,8 @@ pub struct Order {
     pub storage_size: String,
     /// The volume's class.
     pub storage_class: String,
+    /// Whether the StatefulSet was made with pods in order, which cannot change.
+    pub pods_in_order: bool,
     /// Whether the sidecar is there.
     pub backup: bool,
     /// Time between two backups.
@@ -69,8 +71,14 @@ pub struct Order {
 pub struct Build {
     /// The chart's version.
     pub chart_version: String,
+    /// Its family.
+    pub family: Family,
+    /// The Kubernetes inside.
+    pub distro: Distro,
     /// The sidecar's image.
     pub sidecar_image: String,
+    /// Where the chart's own images come from.
+    pub registry: Option<String>,
     /// The preset.
     pub size: Option<String>,
     /// Its requests and limits; unset: the chart's own.
@@ -86,7 +94,8 @@ impl Order {
         let names = names(xr, platform);
         observed.check(&names, platform)?;
         let running = observed.release(VCLUSTER);
-        let runs_sidecar = running.map(|r| r.value(SIDECARS).and_then(Value::as_array).is_some_and(|s| !s.is_empty()));
+        let made = running.map(|release| Made::of(release, platform)).transpose()?;
+        let runs_sidecar = made.map(Made::has_sidecar);
         let defaults = &platform.defaults;
         let kept_sidecar = unless_taken_back(running, "backup.enabled", runs_sidecar);
         let backup = xr.spec.backup.enabled.or(kept_sidecar).or(defaults.backup.enabled).unwrap_or(true);
@@ -94,8 +103,11 @@ impl Order {
         if backup && recipients.is_empty() {
             return Err(Refusal::NoRecipients);
         }
-        let (kept, fresh) = builds(xr, platform, running)?;
-        let (storage_size, storage_class) = storage(xr, platform, running, &fresh)?;
+        let (kept, mut fresh) = builds(xr, platform, made)?;
+        if backup {
+            mirror::check(&kept, &mut fresh)?;
+        }
+        let (storage_size, storage_class) = storage(xr, platform, made, &fresh)?;
         let moves = kept.chart_version != running.and_then(Release::chart_version).unwrap_or_default()
             || runs_sidecar != Some(backup)
             || kept.size != fresh.size
@@ -108,10 +120,11 @@ impl Order {
             moves,
             storage_size,
             storage_class,
+            pods_in_order: made.is_some_and(Made::pods_in_order),
             backup,
             interval: interval_of(xr, platform)?,
             recipients,
-            deletion_policy: deletion_policy(xr, platform, running),
+            deletion_policy: deletion_policy(xr, platform, made),
             bootstrap: xr.spec.bootstrap.or(defaults.bootstrap),
             rancher: rancher(xr, platform, observed)?,
             rancher_owner: xr.spec.rancher.owner.clone(),
@@ -156,28 +169,44 @@ fn recipients(xr: &Xr, platform: &Platform) -> Vec<String> {
     joined
 }
 
-fn builds(xr: &Xr, platform: &Platform, running: Option<Release<'_>>) -> Result<(Build, Build), Refusal> {
-    let (size, resources) = size(xr, platform, running)?;
+fn builds(xr: &Xr, platform: &Platform, made: Option<Made<'_>>) -> Result<(Build, Build), Refusal> {
+    let (size, resources) = size(xr, platform, made)?;
+    let chart_version = chart_version(xr, platform, made)?;
+    let distro = distro::choose(xr, platform, made, &chart_version)?;
+    let family = |version: &str| Family::of(version).map_err(|problem| Refusal::field("spec.chartVersion", problem));
     let fresh = Build {
-        chart_version: chart_version(xr, platform, running)?,
+        family: family(&chart_version)?,
+        chart_version,
+        distro,
         sidecar_image: platform.images.sidecar.clone(),
+        registry: platform.images.registry.clone(),
         size,
         resources,
     };
-    let Some(running) = running else { return Ok((fresh.clone(), fresh)) };
+    let Some(made) = made else { return Ok((fresh.clone(), fresh)) };
     let explicit = xr.spec.chart_version.as_deref();
+    let chart_version = explicit.unwrap_or(made.version).to_owned();
     let kept = Build {
-        chart_version: explicit.or(running.chart_version()).unwrap_or(&fresh.chart_version).to_owned(),
-        sidecar_image: running.value_text(SIDECAR_IMAGE).unwrap_or(&fresh.sidecar_image).to_owned(),
-        size: running.size().map(str::to_owned),
-        resources: running.value(RESOURCES).cloned(),
+        family: family(&chart_version)?,
+        chart_version,
+        distro,
+        sidecar_image: made.sidecar_image().unwrap_or_else(|| fresh.sidecar_image.clone()),
+        registry: made.registry().map(str::to_owned),
+        size: made.release.size().map(str::to_owned),
+        resources: made.resources().cloned(),
+    };
+    let fresh = match distro == made.distro() {
+        true => fresh,
+        // The step to another distro moves nothing else, unless the owner orders it beside.
+        false if kept.size == fresh.size => kept.clone(),
+        false => Build { sidecar_image: kept.sidecar_image.clone(), registry: kept.registry.clone(), ..fresh },
     };
     Ok((kept, fresh))
 }
 
 /// The owner's word, which the platform must allow unless it runs already; else the default, which never goes back.
-fn chart_version(xr: &Xr, platform: &Platform, running: Option<Release<'_>>) -> Result<String, Refusal> {
-    let running = running.and_then(Release::chart_version);
+fn chart_version(xr: &Xr, platform: &Platform, made: Option<Made<'_>>) -> Result<String, Refusal> {
+    let running = made.and_then(|made| made.release.chart_version());
     if let Some(wanted) = &xr.spec.chart_version {
         if platform.allows(wanted) || running == Some(wanted) {
             return Ok(wanted.clone());
@@ -194,26 +223,21 @@ fn chart_version(xr: &Xr, platform: &Platform, running: Option<Release<'_>>) -> 
         (Ok(running), Ok(default)) => running > default,
         _ => false,
     };
-    let version = running.filter(ahead).unwrap_or(default);
-    // What runs may have been made by a newer function; its family is not ours to render.
-    read::check("spec.chartVersion", running, |v| Version::known_vcluster(v).map(|_| ()))?;
-    Ok(version.to_owned())
+    let stays = |running: &&str| ahead(running) || made.is_some_and(|made| distro::holds_back(xr, made, default));
+    Ok(running.filter(stays).unwrap_or(default).to_owned())
 }
 
 /// The preset and what it gives. One that is gone from the platform goes on as it runs.
-fn size(
-    xr: &Xr,
-    platform: &Platform,
-    running: Option<Release<'_>>,
-) -> Result<(Option<String>, Option<Value>), Refusal> {
+fn size(xr: &Xr, platform: &Platform, made: Option<Made<'_>>) -> Result<(Option<String>, Option<Value>), Refusal> {
+    let running = made.map(|made| made.release);
     let ran = running.and_then(Release::size);
     let wanted = xr.spec.size.as_deref();
     let new = running.is_none_or(|running| running.was_ordered("size"));
     let default = if new { platform.defaults.size.as_deref() } else { ran };
-    let Some(name) = wanted.or(default) else { return Ok((None, running.and_then(|r| r.value(RESOURCES)).cloned())) };
+    let Some(name) = wanted.or(default) else { return Ok((None, made.and_then(Made::resources).cloned())) };
     let Some(preset) = platform.sizes.get(name) else {
         if ran == Some(name) {
-            return Ok((Some(name.to_owned()), running.and_then(|r| r.value(RESOURCES)).cloned()));
+            return Ok((Some(name.to_owned()), made.and_then(Made::resources).cloned()));
         }
         return Err(Refusal::field("spec.size", unknown_size(name, platform)));
     };
@@ -227,15 +251,9 @@ fn size(
 }
 
 /// Fixed when the volume is made: a volume claim template of a StatefulSet cannot change.
-fn storage(
-    xr: &Xr,
-    platform: &Platform,
-    running: Option<Release<'_>>,
-    fresh: &Build,
-) -> Result<(String, String), Refusal> {
+fn storage(xr: &Xr, platform: &Platform, made: Option<Made<'_>>, fresh: &Build) -> Result<(String, String), Refusal> {
     let (wanted, defaults) = (&xr.spec.storage, &platform.defaults.storage);
-    if let Some(running) = running {
-        let made = |field: &str| running.value_text(&format!("{VOLUME}/{field}"));
+    if let Some(made) = made {
         let fixed = |path, wanted: &Option<String>, found: &str, same: bool| match wanted {
             Some(wanted) if !same => Err(Refusal::Fixed {
                 path,
@@ -246,7 +264,7 @@ fn storage(
             }),
             _ => Ok(()),
         };
-        let (size, class) = (made("size").unwrap_or(DEFAULT_STORAGE), made("storageClass").unwrap_or_default());
+        let (size, class) = (made.storage_size().unwrap_or(DEFAULT_STORAGE), made.storage_class().unwrap_or_default());
         let same_size = wanted.size.as_deref().is_none_or(|w| forms::storage(w) == forms::storage(size));
         fixed("spec.storage.size", &wanted.size, size, same_size)?;
         fixed("spec.storage.className", &wanted.class_name, class, wanted.class_name.as_deref() == Some(class))?;
@@ -277,12 +295,9 @@ fn interval_of(xr: &Xr, platform: &Platform) -> Result<Duration, Refusal> {
 }
 
 /// A default that changes must not decide over data that is already there.
-fn deletion_policy(xr: &Xr, platform: &Platform, running: Option<Release<'_>>) -> DeletionPolicy {
-    let ran = running.map(|r| match r.value_text(&format!("{VOLUME}/retentionPolicy")) {
-        Some("Delete") => DeletionPolicy::Delete,
-        _ => DeletionPolicy::Retain,
-    });
-    let ran = unless_taken_back(running, "deletionPolicy", ran);
+fn deletion_policy(xr: &Xr, platform: &Platform, made: Option<Made<'_>>) -> DeletionPolicy {
+    let ran = made.map(Made::deletion_policy);
+    let ran = unless_taken_back(made.map(|made| made.release), "deletionPolicy", ran);
     xr.spec.deletion_policy.or(ran).or(platform.defaults.deletion_policy).unwrap_or(DeletionPolicy::Retain)
 }
 

@@ -13,6 +13,7 @@ use vcluster_proto::{API_VERSION, interval, settings::Bootstrap};
 use crate::{
     error::Refusal,
     read,
+    render::family::Distro,
     xr::{DeletionPolicy, Storage},
 };
 
@@ -134,6 +135,8 @@ pub struct Images {
     pub sidecar: String,
     /// A shell and `mc`; unset: the chart's own default.
     pub registration: Option<String>,
+    /// Where the vcluster's own images are mirrored; unset: where the chart finds them.
+    pub registry: Option<String>,
 }
 
 /// The object store.
@@ -269,6 +272,8 @@ pub enum ReadyWhen {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Defaults {
+    /// The Kubernetes inside new vclusters; unset: k8s wherever the chart has it.
+    pub distro: Option<Distro>,
     /// A preset.
     pub size: Option<String>,
     /// The volume.

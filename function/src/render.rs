@@ -2,8 +2,9 @@
 //! of them, changes nothing until it makes a report stale.
 //!
 //! Decisions live here, the rooms below only write: [`vcluster`] what the control plane needs to know of its sidecar,
-//! [`s3`] everything else the sidecar reads, [`rancher`] the registration.
+//! in the keys of its chart's [`family`], [`s3`] everything else the sidecar reads, [`rancher`] the registration.
 
+pub mod family;
 pub mod rancher;
 pub mod s3;
 pub mod vcluster;

@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 use vcluster_proto::{interval, settings::Bootstrap};
 
-use crate::{error::Refusal, forms, read};
+use crate::{error::Refusal, forms, read, render::family::Distro};
 
 /// The label that says whose claim an XR answers.
 const CLAIM_NAMESPACE: &str = "crossplane.io/claim-namespace";
@@ -32,8 +32,7 @@ const MACHINERY: [&str; 13] = [
 ];
 
 /// Fields of the plan that join in later versions: refused by name until then, never ignored.
-const LATER: [&str; 7] =
-    ["restore", "distro", "access", "values", "kubernetesVersion", "backup.retention", "backup.trigger"];
+const LATER: [&str; 6] = ["restore", "access", "values", "kubernetesVersion", "backup.retention", "backup.trigger"];
 
 /// What `status.backup` keeps for later requests whatever this version makes of it.
 const REMEMBERED: [&str; 6] = ["generation", "lastVerified", "newest", "oldest", "sizeBytes", "trustedKeys"];
@@ -69,6 +68,8 @@ pub struct Spec {
     pub id: Option<String>,
     /// A chart version the platform allows.
     pub chart_version: Option<String>,
+    /// The Kubernetes inside; k3s only where the chart has it, and k3s to k8s once.
+    pub distro: Option<Distro>,
     /// A preset of the platform.
     pub size: Option<String>,
     /// The volume, fixed when it is made.
@@ -309,7 +310,8 @@ mod tests {
             json!({"rancher": {"owner": "a\"; curl"}}),
             json!({"a\nb": 1}),
             json!({"chartVersion": "v0.36.1"}),
-            json!({"chartVersion": "0.32.3"}),
+            json!({"chartVersion": "0.18.1"}),
+            json!({"distro": "k0s"}),
             json!({"id": ""}),
             json!("all"),
         ];
@@ -318,7 +320,7 @@ mod tests {
         spec.backup.interval: "often" is not a duration; write it as 30s, 1m or 1h30m
         spec.backup.interval: invalid type: integer `60`, expected a string
         spec.backup.intervall: unknown field `intervall`, expected one of `enabled`, `interval`, `recipients`; remove it or mend its name
-        spec.sise: unknown field `sise`, expected one of `id`, `chartVersion`, `size`, `storage`, `backup`, `deletionPolicy`, `bootstrap`, `rancher`; remove it or mend its name
+        spec.sise: unknown field `sise`, expected one of `id`, `chartVersion`, `distro`, `size`, `storage`, `backup`, `deletionPolicy`, `bootstrap`, `rancher`; remove it or mend its name
         spec.size: invalid type: integer `3`, expected a string
         spec.deletionPolicy: unknown variant `Keep`, expected `Retain` or `Delete`
         spec.bootstrap: unknown variant `Newest`, expected `Latest` or `Empty`
@@ -330,9 +332,10 @@ mod tests {
         spec.storage.size: "0" is no room at all; write it as 5Gi
         spec.storage.className: "a: b" is not the name of an object; write a-z, 0-9, - and ., a letter or digit at both ends
         spec.rancher.owner: "a\"; curl" is not a principal; write it as local://u-abc12 or keycloak_user://name@example.org
-        spec.a b: unknown field `a b`, expected one of `id`, `chartVersion`, `size`, `storage`, `backup`, `deletionPolicy`, `bootstrap`, `rancher`; remove it or mend its name
+        spec.a b: unknown field `a b`, expected one of `id`, `chartVersion`, `distro`, `size`, `storage`, `backup`, `deletionPolicy`, `bootstrap`, `rancher`; remove it or mend its name
         spec.chartVersion: "v0.36.1" is not a chart version; write it as 0.36.1
-        spec.chartVersion: vcluster chart 0.32.3 is not one this version of the function renders; use 0.33 to 0.36
+        spec.chartVersion: vcluster chart 0.18.1 is not one this version of the function renders; use 0.19 to 0.36
+        spec.distro: unknown variant `k0s`, expected `k8s` or `k3s`
         spec.id: 0 characters; write 1 to 63
         spec: not an object; write its fields below it
         "#);

@@ -8,7 +8,7 @@ mod common;
 
 use std::collections::BTreeMap;
 
-use common::{examples, now, values};
+use common::{examples, now, pod, values};
 use function_vcluster::offline;
 use serde_json::Value;
 use vcluster_proto::settings::Settings;
@@ -97,16 +97,25 @@ const CONFIG_FILES: [(&str, &[&str]); 4] = [
 ];
 
 #[test]
+fn the_examples_show_every_family() {
+    let lines: Vec<u64> =
+        Rendered::all().iter().map(|(_, rendered)| common::line(&rendered.releases["vcluster"])).collect();
+    for family in [0..20, 20..30, 30..33, 33..37] {
+        assert!(lines.iter().any(|line| family.contains(line)), "{family:?} in {lines:?}");
+    }
+}
+
+#[test]
 fn every_mount_leads_to_an_object_that_somebody_writes() {
     for (example, rendered) in Rendered::all() {
         let (written, home) = (writers(&rendered), rendered.home("vcluster"));
-        let stateful_set = &rendered.values("vcluster")["controlPlane"]["statefulSet"];
-        let volumes = stateful_set["persistence"]["addVolumes"].as_array().expect("volumes");
-        for container in ["initContainers", "sidecarContainers"].map(|list| &stateful_set[list][0]) {
+        let pod = pod(&rendered.releases["vcluster"]);
+        let volumes = pod.volumes;
+        for container in [pod.restore, pod.sidecar] {
             let mounts = container["volumeMounts"].as_array().expect("mounts");
             let at = |path: &str| {
                 let mount = mounts.iter().find(|mount| mount["mountPath"] == path);
-                mount.unwrap_or_else(|| panic!("{example}: {} has nothing at {path}", container["name"]))
+                mount.unwrap_or_else(|| panic!("{example}: nothing at {path} in {container}"))
             };
             let volume = |mount: &Value| {
                 let volume = volumes.iter().find(|volume| volume["name"] == mount["name"]);
@@ -136,7 +145,7 @@ fn every_mount_leads_to_an_object_that_somebody_writes() {
         }
         let names: Vec<_> = volumes.iter().map(|volume| text(volume, "name")).collect();
         let mounted = |name: &String| {
-            let mounts = stateful_set["sidecarContainers"][0]["volumeMounts"].as_array().expect("mounts");
+            let mounts = pod.sidecar["volumeMounts"].as_array().expect("mounts");
             mounts.iter().any(|mount| mount["name"] == **name)
         };
         assert!(names.iter().all(mounted), "{example}: no volume is there for nothing");
@@ -194,7 +203,7 @@ fn the_kubeconfig_leads_to_the_vcluster() {
         let status = &rendered.xr["status"]["vcluster"];
         assert_eq!((text(status, "namespace"), text(status, "kubeconfigSecret")), (secret.1, secret.2), "{example}");
         assert_eq!(status["release"], *key, "{example}");
-        let endpoint = text(&rendered.values("vcluster")["exportKubeConfig"], "server");
+        let endpoint = pod(&rendered.releases["vcluster"]).server;
         assert_eq!(status["endpoint"], *endpoint, "{example}");
         let host = endpoint.strip_prefix("https://").and_then(|rest| rest.strip_suffix(":443")).expect("a Service");
         let (service, namespace) = host.split_once('.').expect("service.namespace");
@@ -230,8 +239,8 @@ fn trap_08_what_may_change_is_not_in_the_values_of_the_vcluster() {
         for secret in settings.backup.recipients.iter().chain([&settings.store.url, &endpoint, &settings.cluster.uid]) {
             assert!(!values.contains(secret.as_str()), "{example}: {secret}");
         }
-        for container in ["initContainers", "sidecarContainers"] {
-            let container = &rendered.values("vcluster")["controlPlane"]["statefulSet"][container][0];
+        let pod = pod(&rendered.releases["vcluster"]);
+        for container in [pod.restore, pod.sidecar] {
             assert!(container.get("env").is_none() && container.get("command").is_none(), "{example}");
         }
     }

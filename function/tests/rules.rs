@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{KEY, World, bytes, config_map, desired, names, now, report, values};
+use common::{FAMILIES, KEY, World, bytes, config_map, desired, names, now, report, values};
 use function_sdk_rust::{
     proto::v1::{Ready, Resources, RunFunctionResponse, State, Status, Target, resource_selector::Match},
     resource::{json_to_struct, struct_to_json},
@@ -135,7 +135,9 @@ fn readiness_is_what_provider_helm_says_and_nothing_else() {
 fn backup_settings_change_without_a_byte_of_the_vcluster_release() {
     type Change = fn(&mut World);
     const OTHER: &str = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p";
-    for start in [World::new(), World::ready()] {
+    let starts = FAMILIES.map(|(version, distro)| World::of(version, distro));
+    let starts = starts.into_iter().flat_map(|start| [start.clone(), start.lived()]);
+    for start in [World::new(), World::ready()].into_iter().chain(starts) {
         let (before, old) = (start.desired("vcluster").expect("desired").to_string(), settings(&start));
         let changes: [(&str, Change); 7] = [
             ("interval", |w| w.xr["spec"]["backup"]["interval"] = json!("10m")),
@@ -679,7 +681,7 @@ fn doubt_stops_everything_in_words_that_do_not_change() {
     another class: spec.storage.className: "fast" differs from "", with which "vcluster" was made; put it back, the volume of a running vcluster keeps its size and class
     an orphan: observed resource "bucket" is a Release of chart "s3-register" that no step desires: going on would uninstall it; let an earlier step desire it (`adopt` in the Platform will take it over in a later version)
     no recipients: spec.backup.recipients: empty, and so is input.encryption.recipients: nobody could open a backup; make a key pair with `vcluster-backup keygen` and put its recipient (age1...) into one of the two
-    a chart from the future: spec.chartVersion: vcluster chart 0.40.0 is not one this version of the function renders; use 0.33 to 0.36
+    a chart from the future: spec.chartVersion: vcluster chart 0.40.0 is not one this version of the function renders; use 0.19 to 0.36
     a namespaced XR: metadata.namespace: "team-a": namespaced XRs join in a later version of the function; use a claim
     "#);
 }
@@ -693,7 +695,7 @@ fn a_volume_may_be_ordered_in_other_words() {
 #[test]
 fn a_platform_that_cannot_be_used_is_refused_with_path_value_and_remedy() {
     type Change = fn(&mut Value);
-    let changes: [Change; 42] = [
+    let changes: [Change; 43] = [
         |i| *i = Value::Null,
         |i| i["kind"] = json!("Input"),
         |i| i["apiVersion"] = json!("vcluster.fn.crossplane.io/v9"),
@@ -703,7 +705,7 @@ fn a_platform_that_cannot_be_used_is_refused_with_path_value_and_remedy() {
         |i| i["namespace"] = json!("Platform"),
         |i| i["hostNamespacePrefix"] = json!("a-prefix-of-24-characters"),
         |i| i["hostNamespacePrefix"] = json!("-x"),
-        |i| i["charts"]["vcluster"]["version"] = json!("0.29.3"),
+        |i| i["charts"]["vcluster"]["version"] = json!("0.18.1"),
         |i| i["charts"]["vcluster"]["allowed"] = json!(["0.36.1", "latest"]),
         |i| i["charts"]["vcluster"]["repository"] = json!("charts.loft.sh"),
         |i| i["charts"]["vcluster"]["upgrade"] = json!("Sometimes"),
@@ -713,6 +715,7 @@ fn a_platform_that_cannot_be_used_is_refused_with_path_value_and_remedy() {
         |i| _ = i["charts"].as_object_mut().expect("object").remove("rancherCluster"),
         |i| i["images"]["sidecar"] = json!(""),
         |i| i["images"]["registration"] = json!("an image"),
+        |i| i["images"]["registry"] = json!("https://registry.example.org/"),
         |i| i["store"]["endpoint"] = json!("minio:9000"),
         |i| i["store"]["endpoint"] = json!("http://admin:hunter2@minio:9000"),
         |i| i["store"]["register"] = json!("none"),
@@ -751,7 +754,7 @@ fn a_platform_that_cannot_be_used_is_refused_with_path_value_and_remedy() {
     input.namespace: "Platform" is not a DNS label; write at most 63 of a-z, 0-9 and -, a letter or digit at both ends
     input.hostNamespacePrefix: "a-prefix-of-24-characters" cannot stand before a name; write at most 23 of a-z, 0-9 and -, a letter or digit first
     input.hostNamespacePrefix: "-x" cannot stand before a name; write at most 23 of a-z, 0-9 and -, a letter or digit first
-    input.charts.vcluster.version: vcluster chart 0.29.3 is not one this version of the function renders; use 0.33 to 0.36
+    input.charts.vcluster.version: vcluster chart 0.18.1 is not one this version of the function renders; use 0.19 to 0.36
     input.charts.vcluster.allowed[1]: "latest" is not a chart version; write it as 0.36.1
     input.charts.vcluster.repository: "charts.loft.sh" is not a chart repository; write it as https://... or oci://...
     input.charts.vcluster.upgrade: unknown variant `Sometimes`, expected `OnEdit` or `Always`
@@ -761,6 +764,7 @@ fn a_platform_that_cannot_be_used_is_refused_with_path_value_and_remedy() {
     input.charts.rancherCluster: missing; rancher.mode chart installs it
     input.images.sidecar: "" is not an image reference; write it as registry/name:tag
     input.images.registration: "an image" is not an image reference; write it as registry/name:tag
+    input.images.registry: "https://registry.example.org/" is not a registry; write it as registry.example.org/mirror
     input.store.endpoint: "minio:9000" is not a URL of the form http(s)://host[:port], without a path
     input.store.endpoint: holds a user or password; credentials belong into a Secret
     input.store.register: "none" cannot be honoured by this version of the function; remove the field
@@ -795,7 +799,7 @@ fn a_claim_that_asks_too_much_is_refused() {
         |s| s["size"] = json!("huge"),
         |s| s["storage"] = json!({"size": "51Gi"}),
         |s| s["backup"]["interval"] = json!("1s"),
-        |s| s["distro"] = json!("k8s"),
+        |s| s["distro"] = json!("k3s"),
         |s| s["restore"] = json!({"id": "a", "at": "latest"}),
         |s| s["id"] = json!("x".repeat(64)),
     ];
@@ -811,7 +815,7 @@ fn a_claim_that_asks_too_much_is_refused() {
     spec.size: "huge" is not a size of this platform; use one of large, small
     spec.storage.size: "51Gi" is more than this platform gives; ask for at most 50Gi
     spec.backup.interval: 1s is less than this platform gives; ask for at least 10s
-    spec.distro: "k8s" cannot be honoured by this version of the function; remove the field
+    spec.distro: "k3s" is gone from the vcluster chart with 0.33, and 0.36.1 is wanted; write k8s, or take a chart from 0.19 to 0.32
     spec.restore: this object cannot be honoured by this version of the function; remove the field
     spec.id: 64 characters; write 1 to 63
     spec.rancher.enabled: true, but this platform has no Rancher (input.rancher.mode: none); remove the field

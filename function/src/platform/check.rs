@@ -1,7 +1,7 @@
 //! Whether a Platform can be used: every value has the form it needs, and nothing that needs another is alone.
 
 use super::{Chart, Platform, RancherMode, Register, unknown_size};
-use crate::{error::Refusal, forms, key::MAX_PREFIX, read};
+use crate::{error::Refusal, forms, key::MAX_PREFIX, order::missing_distro, read, render::family::Family};
 
 /// The Secret of the platform namespace that chart rancher-cluster reads.
 const TOKEN_SECRET: &str = "apitoken";
@@ -36,6 +36,11 @@ impl Platform {
         for (index, allowed) in vcluster.allowed.iter().enumerate() {
             read::check(&format!("input.charts.vcluster.allowed[{index}]"), Some(allowed), known)?;
         }
+        if let Some(distro) = self.defaults.distro
+            && !Family::of(&vcluster.version).is_ok_and(|family| family.has(distro))
+        {
+            return Err(Refusal::field("input.defaults.distro", missing_distro(&vcluster.version, distro)));
+        }
         let charts = [
             ("vcluster", Some((&vcluster.name, &vcluster.repository, &vcluster.pull_secret))),
             ("s3Register", Some(parts(&self.charts.s3_register))),
@@ -51,6 +56,7 @@ impl Platform {
         let rancher = self.charts.rancher_cluster.as_ref().map(|chart| chart.version.as_str());
         read::check("input.charts.rancherCluster.version", rancher, version)?;
         read::check("input.images.sidecar", Some(&self.images.sidecar), forms::image)?;
+        read::check("input.images.registry", self.images.registry.as_deref(), forms::registry)?;
         read::check("input.images.registration", self.images.registration.as_deref(), forms::image)
     }
 

@@ -1,11 +1,14 @@
 //! The vcluster Release: it knows *that* there is a sidecar, and nothing of what the sidecar is told.
 //!
 //! Any change of these values restarts the tenant's API server, so interval, recipients, endpoint and keys travel in
-//! `settings.yaml` instead. Values of the chart family from 0.33; earlier families join with `family.rs`.
+//! `settings.yaml` instead. Under which keys things go is the business of [`Family`].
 
 use serde_json::{Value, json};
 
-use super::chart_of;
+use super::{
+    chart_of,
+    family::{Family, IN_ORDER, POD_MANAGEMENT, RESTORE, SIDECAR, put},
+};
 use crate::{
     key::Names,
     observed::{KUBECONFIG, ORDERED_ANNOTATION, SIZE_ANNOTATION, VCLUSTER},
@@ -49,31 +52,24 @@ pub(super) fn release(platform: &Platform, order: &Order, build: &Build) -> Valu
 }
 
 fn values(order: &Order, build: &Build) -> Value {
-    let mut stateful_set = json!({ "persistence": { "volumeClaim": {
-        "enabled": true,
-        "size": order.storage_size,
-        "storageClass": order.storage_class,
-        "accessModes": ["ReadWriteOnce"],
-        "retentionPolicy": order.deletion_policy.as_str(),
-    } } });
+    let family = build.family;
+    let mut values = family.base(build.distro, &order.names.endpoint());
+    family.claim(&mut values, &order.storage_size, &order.storage_class, order.deletion_policy.as_str());
     if let Some(resources) = &build.resources {
-        stateful_set["resources"] = resources.clone();
+        put(&mut values, family.places().resources, resources.clone());
+    }
+    if let Some(registry) = &build.registry {
+        family.mirror(&mut values, registry);
+    }
+    if order.pods_in_order && family != Family::Legacy {
+        put(&mut values, POD_MANAGEMENT, json!(IN_ORDER));
     }
     if order.backup {
-        stateful_set["persistence"]["addVolumes"] = volumes(&order.names, &order.storage_size);
-        stateful_set["initContainers"] = json!([container("backup-restore", &["restore", "--init"], build)]);
-        stateful_set["sidecarContainers"] = json!([container("backup", &["run"], build)]);
+        put(&mut values, family.places().volumes, volumes(&order.names, &order.storage_size));
+        let restore = container(RESTORE, &["restore", "--init"], build);
+        family.add(&mut values, container(SIDECAR, &["run"], build), restore);
     }
-    json!({
-        "controlPlane": {
-            "distro": { "k8s": { "enabled": true } },
-            "backingStore": { "database": { "embedded": { "enabled": true } } },
-            "statefulSet": stateful_set,
-        },
-        "exportKubeConfig": { "server": order.names.endpoint() },
-        "policies": { "networkPolicy": { "enabled": false } },
-        "telemetry": { "enabled": false },
-    })
+    values
 }
 
 /// All optional: the control plane starts without them and the sidecar waits for them.
@@ -89,6 +85,13 @@ fn volumes(names: &Names, storage_size: &str) -> Value {
     ])
 }
 
+/// Our image as the chart wants to read it: without what it puts before it.
+fn image(build: &Build) -> &str {
+    let registry = build.registry.as_deref().filter(|_| build.family.mirrors_sidecar());
+    let rest = registry.and_then(|registry| build.sidecar_image.strip_prefix(registry)?.strip_prefix('/'));
+    rest.unwrap_or(&build.sidecar_image)
+}
+
 /// Sidecar and init container differ in what they are told to do. No environment: the configuration is files, which can
 /// change without a new pod.
 fn container(name: &str, command: &[&str], build: &Build) -> Value {
@@ -97,7 +100,7 @@ fn container(name: &str, command: &[&str], build: &Build) -> Value {
     let read_only = |volume: &str, folder: &str| json!({ "name": format!("backup-{volume}"), "mountPath": format!("{CONFIG_DIR}/{folder}"), "readOnly": true });
     json!({
         "name": name,
-        "image": build.sidecar_image,
+        "image": image(build),
         "args": args,
         "resources": {
             "requests": { "cpu": "50m", "memory": "64Mi" },

@@ -43,6 +43,23 @@ pub fn yaml(path: &std::path::Path) -> Value {
     serde_saphyr::from_str(&fs::read_to_string(path).expect("readable")).expect("YAML")
 }
 
+/// Chart versions of every family, with the distros they have: the ends of each family and one between.
+pub const FAMILIES: [(&str, &str); 13] = [
+    ("0.19.10", "k3s"),
+    ("0.20.6", "k3s"),
+    ("0.20.6", "k8s"),
+    ("0.26.5", "k3s"),
+    ("0.26.5", "k8s"),
+    ("0.29.3", "k3s"),
+    ("0.29.3", "k8s"),
+    ("0.30.0", "k3s"),
+    ("0.30.0", "k8s"),
+    ("0.32.3", "k3s"),
+    ("0.32.3", "k8s"),
+    ("0.33.4", "k8s"),
+    ("0.36.1", "k8s"),
+];
+
 /// A claim's XR and a Platform, to be changed by a test, and what is there.
 #[derive(Clone)]
 pub struct World {
@@ -76,11 +93,24 @@ impl World {
 
     /// The same once all three Releases are ready.
     pub fn ready() -> Self {
-        let mut world = Self::new();
-        world.settle();
-        world.settle();
-        assert_eq!(world.observed.len(), 3);
-        world
+        Self::new().lived()
+    }
+
+    /// The same world with another vcluster chart, and the owner's word for a distro.
+    pub fn of(version: &str, distro: &str) -> Self {
+        Self::new().with(|w| {
+            w.input["charts"]["vcluster"]["version"] = json!(version);
+            w.input["charts"]["vcluster"]["allowed"] = json!(FAMILIES.map(|(version, _)| version));
+            w.xr["spec"]["distro"] = json!(distro);
+        })
+    }
+
+    /// A while later: all three Releases are ready.
+    pub fn lived(mut self) -> Self {
+        self.settle();
+        self.settle();
+        assert_eq!(self.observed.len(), 3);
+        self
     }
 
     /// The same once the sidecar has reported its first backup.
@@ -231,4 +261,43 @@ pub fn bytes(answer: &RunFunctionResponse) -> String {
 
 pub fn values(release: &Value) -> &Value {
     &release["spec"]["forProvider"]["values"]
+}
+
+/// The chart line of a Release: the middle number of its version.
+pub fn line(release: &Value) -> u64 {
+    let version = release["spec"]["forProvider"]["chart"]["version"].as_str().expect("a version");
+    version.split('.').nth(1).and_then(|line| line.parse().ok()).expect("0.<line>.<patch>")
+}
+
+/// What the chart makes of the values: written down here anew, apart from the function's own tables.
+pub struct Pod<'a> {
+    pub volumes: &'a [Value],
+    pub sidecar: &'a Value,
+    pub restore: &'a Value,
+    /// The server of the exported kubeconfig.
+    pub server: &'a str,
+}
+
+/// Reads the values of a vcluster Release with backup as the chart of its version does.
+pub fn pod(release: &Value) -> Pod<'_> {
+    let (values, line) = (values(release), line(release));
+    let at = |pointer: &str| values.pointer(pointer).unwrap_or_else(|| panic!("{pointer} in {values}"));
+    let list = |pointer: &str| at(pointer).as_array().unwrap_or_else(|| panic!("{pointer} is a list")).as_slice();
+    let (sidecar, restore) = match line {
+        ..20 => ("/plugin/backup", "/plugin/backup-restore"),
+        20..30 => ("/plugin/backup", "/plugins/backup-restore"),
+        30.. => ("/controlPlane/statefulSet/sidecarContainers/0", "/controlPlane/statefulSet/initContainers/0"),
+    };
+    let server = match line {
+        ..20 => list("/syncer/extraArgs")
+            .iter()
+            .find_map(|argument| argument.as_str()?.strip_prefix("--out-kube-config-server=")),
+        20.. => at("/exportKubeConfig/server").as_str(),
+    };
+    Pod {
+        volumes: list(if line < 20 { "/volumes" } else { "/controlPlane/statefulSet/persistence/addVolumes" }),
+        sidecar: at(sidecar),
+        restore: at(restore),
+        server: server.expect("a server"),
+    }
 }

@@ -1,0 +1,85 @@
+//! What a running vcluster was made with, whatever the keys of its chart's family. Pure.
+
+use serde_json::Value;
+
+use crate::{
+    error::Refusal,
+    observed::Release,
+    platform::Platform,
+    render::family::{Distro, Family, IN_ORDER, POD_MANAGEMENT},
+    xr::DeletionPolicy,
+};
+
+/// A running vcluster's Release, and how to read it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Made<'a> {
+    /// The Release.
+    pub(super) release: Release<'a>,
+    /// Its chart's version.
+    pub(super) version: &'a str,
+    family: Family,
+}
+
+impl<'a> Made<'a> {
+    /// # Errors
+    /// What runs may have been made by a newer function; its family is not ours to read, nor to replace.
+    pub(super) fn of(release: Release<'a>, platform: &'a Platform) -> Result<Self, Refusal> {
+        // One without a version gets what is newest in its repository: nothing better is known of it than the default.
+        let version = release.chart_version().unwrap_or(&platform.charts.vcluster.version);
+        let family = Family::of(version).map_err(|problem| Refusal::field("spec.chartVersion", problem))?;
+        Ok(Self { release, version, family })
+    }
+
+    /// The distro.
+    pub(super) fn distro(self) -> Distro {
+        let k3s = self.release.value("/controlPlane/distro/k3s/enabled") == Some(&Value::Bool(true));
+        if self.family == Family::Legacy || k3s { Distro::K3s } else { Distro::K8s }
+    }
+
+    /// Whether the sidecar is there.
+    pub(super) fn has_sidecar(self) -> bool {
+        self.release.value(self.family.places().sidecar).is_some()
+    }
+
+    /// Its image, in full.
+    pub(super) fn sidecar_image(self) -> Option<String> {
+        let image = self.release.value(self.family.places().sidecar)?.get("image")?.as_str()?;
+        let registry = self.registry().filter(|_| self.family.mirrors_sidecar());
+        Some(registry.map_or_else(|| image.to_owned(), |registry| format!("{registry}/{image}")))
+    }
+
+    /// Where the chart's images come from.
+    pub(super) fn registry(self) -> Option<&'a str> {
+        let registry = self.release.value_text(self.family.places().registry)?.trim_end_matches('/');
+        (!registry.is_empty()).then_some(registry)
+    }
+
+    /// Requests and limits of the control plane.
+    pub(super) fn resources(self) -> Option<&'a Value> {
+        self.release.value(self.family.places().resources)
+    }
+
+    /// The volume's size.
+    pub(super) fn storage_size(self) -> Option<&'a str> {
+        self.release.value_text(self.family.places().storage_size)
+    }
+
+    /// The volume's class.
+    pub(super) fn storage_class(self) -> Option<&'a str> {
+        self.release.value_text(self.family.places().storage_class)
+    }
+
+    /// What becomes of the volume.
+    pub(super) fn deletion_policy(self) -> DeletionPolicy {
+        match self.release.value(self.family.places().retention) {
+            Some(Value::Bool(true)) => DeletionPolicy::Delete,
+            Some(Value::String(policy)) if policy == DeletionPolicy::Delete.as_str() => DeletionPolicy::Delete,
+            _ => DeletionPolicy::Retain,
+        }
+    }
+
+    /// Whether its StatefulSet was made with pods in order, which no upgrade can change.
+    pub(super) fn pods_in_order(self) -> bool {
+        self.family == Family::Legacy || self.release.value_text(POD_MANAGEMENT) == Some(IN_ORDER)
+    }
+}
