@@ -11,7 +11,7 @@
 //! ```
 //!
 //! The two lines mirror each other: what one writes, the other asserts. Pure rooms, which know neither clock nor disk
-//! nor network: [`pages`], [`manifest`], [`catalog`] but for its loading, [`init`]. The only room that opens the live
+//! nor network: [`pages`], [`manifest`], [`catalog`] but for its loading, [`init`], [`pace`]. The only room that opens the live
 //! database is [`sqlite`]; the only one that knows object stores is [`store`]; the only one that decides about retries
 //! is [`run`].
 
@@ -27,6 +27,7 @@ pub mod kine;
 pub mod lock;
 pub mod manifest;
 pub mod owner;
+pub mod pace;
 pub mod pages;
 pub mod payload;
 pub mod program;

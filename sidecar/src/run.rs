@@ -23,6 +23,7 @@ use crate::{
     error::Error,
     lock::Lock,
     manifest::{Layout, Signed},
+    pace::{self, LOCAL_RETRY},
     report::Report,
     signal,
     signing::Signer,
@@ -37,12 +38,6 @@ const PUBLISH_WITHIN: Duration = Duration::from_secs(2);
 /// How often the store is asked whether the newest backup is still there.
 const LOOK_EVERY: Duration = Duration::from_secs(3600);
 const WRITERS_REST_FOR: Duration = Duration::from_millis(400);
-/// A cause on this machine costs nothing to look at again; one in the store does.
-const LOCAL_RETRY: Duration = Duration::from_secs(5);
-const STORE_RETRY_FIRST: Duration = Duration::from_secs(2);
-const STORE_RETRY_MOST: Duration = Duration::from_secs(600);
-/// A database that takes long to read is left alone for this many times as long.
-const REST_PER_PASS: u32 = 20;
 
 /// Backs up until a signal comes.
 ///
@@ -392,25 +387,15 @@ impl Daemon {
         }
     }
 
-    /// The next point of the interval's grid; each cluster has its own phase, so that not all come at once.
     fn until_next(&self) -> Duration {
         let Some(config) = &self.config else { return LOCAL_RETRY };
-        let interval = config.interval;
-        let phase = phase(&config.cluster.key, interval);
         let now = Duration::from_millis(u64::try_from(Timestamp::now().as_millisecond()).unwrap_or(0));
-        let since = (now.as_millis() + interval.as_millis() - phase.as_millis()) % interval.as_millis().max(1);
-        let rest = interval - Duration::from_millis(u64::try_from(since).unwrap_or(0));
-        rest.max(self.pass * REST_PER_PASS)
+        pace::until_next(&config.cluster.key, config.interval, now, self.pass)
     }
 
     fn until_retry(&self, error: &Error) -> Duration {
-        match error {
-            Error::TooSlow { .. } => return self.pass * REST_PER_PASS,
-            Error::Store { .. } => {}
-            _ => return LOCAL_RETRY,
-        }
-        let doubled = STORE_RETRY_FIRST.saturating_mul(1 << self.failures.min(16).saturating_sub(1));
-        doubled.min(STORE_RETRY_MOST)
+        let cluster = self.config.as_ref().map_or("", |config| &config.cluster.key);
+        pace::until_retry(cluster, error, self.failures, self.pass)
     }
 
     /// The last backup: when the API server has stopped writing, or when there is no more time to wait for that. A
@@ -447,12 +432,6 @@ impl Daemon {
 /// A state that `attempt` never leaves behind; said rather than taken for health.
 fn nothing_open() -> Error {
     Error::Usage("there is no open database to back up; looking again".into())
-}
-
-fn phase(key: &str, interval: Duration) -> Duration {
-    let digest = blake3::hash(key.as_bytes());
-    let number = u64::from_le_bytes(digest.as_bytes()[..8].try_into().unwrap_or_default());
-    Duration::from_millis(number % u64::try_from(interval.as_millis()).unwrap_or(1).max(1))
 }
 
 /// A backup as the status document shows it.
