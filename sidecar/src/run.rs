@@ -306,11 +306,12 @@ impl Daemon {
             (Some((old, store)), Some(new)) if old == new => Ok(store.clone()),
             _ => {
                 let store = config.open_store(Access::Write)?;
-                // Another place knows nothing of this chain, and what it holds is not known here.
-                self.lineage = None;
-                self.mark = None;
-                self.newest = None;
-                if self.store.is_some() {
+                let before = self.store.as_ref().map(|(config, _)| config).zip(config.store.as_ref());
+                if before.is_some_and(|(old, new)| !old.is_same_place(new)) {
+                    // Another place knows nothing of this chain, and what it holds is not known here.
+                    self.lineage = None;
+                    self.mark = None;
+                    self.newest = None;
                     self.status.newest = None;
                     self.status.oldest = None;
                 }

@@ -58,6 +58,12 @@ pub struct Config {
 }
 
 impl Config {
+    /// Whether both lead to the same objects, by whatever credentials.
+    #[must_use]
+    pub fn is_same_place(&self, other: &Self) -> bool {
+        self.url == other.url && self.endpoint == other.endpoint
+    }
+
     /// Looks whether URL and endpoint can be used, and hold nothing that must not be repeated.
     ///
     /// # Errors
