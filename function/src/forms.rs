@@ -189,7 +189,8 @@ impl Ord for Version {
 /// `http(s)://host[:port]` and nothing more; credentials in a URL would travel into a ConfigMap.
 pub(crate) fn http_url(text: &str) -> Result<(), String> {
     let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
-    if rest.is_some_and(|rest| rest.contains('@')) {
+    // Whatever else is wrong with it: what may be a password is not repeated.
+    if text.contains('@') {
         return Err("holds a user or password; credentials belong into a Secret".to_owned());
     }
     let wrong = || format!("{text:?} is not a URL of the form http(s)://host[:port], without a path");
@@ -204,6 +205,14 @@ pub(crate) fn http_url(text: &str) -> Result<(), String> {
     if host_ok && port_ok { Ok(()) } else { Err(wrong()) }
 }
 
+/// A region as chart s3-register takes it.
+pub(crate) fn region(text: &str) -> Result<(), String> {
+    if text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
+        return Ok(());
+    }
+    Err(format!("{text:?} is not a region; write it as eu-west-1"))
+}
+
 /// An image reference: loose on purpose, registries differ.
 pub(crate) fn image(text: &str) -> Result<(), String> {
     if !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"./:@_-".contains(&b)) {
@@ -216,6 +225,9 @@ pub(crate) fn image(text: &str) -> Result<(), String> {
 pub(crate) fn registry(text: &str) -> Result<(), String> {
     if image(text).is_ok() && text.split('/').all(|part| !part.is_empty() && !part.contains('@')) {
         return Ok(());
+    }
+    if text.contains('@') {
+        return Err("holds a user, a password or a digest; write it as registry.example.org/mirror".to_owned());
     }
     Err(format!("{text:?} is not a registry; write it as registry.example.org/mirror"))
 }

@@ -119,9 +119,10 @@ fn unread(report: &Report, Source { name, namespace, .. }: &Source) -> Verdict {
             let why = "Crossplane has not handed it over (it does from 1.15 on)";
             Verdict::unknown("ReportNotRead", format!("the sidecar reports in {place}; {why}"))
         }
-        Report::Unreadable => {
-            Verdict::unknown("ReportUnreadable", format!("{place} holds no report; the sidecar writes it anew"))
-        }
+        Report::Unreadable => Verdict::unknown(
+            "ReportUnreadable",
+            format!("{place} cannot be read; the sidecar does not write over it: mend or empty it"),
+        ),
         Report::Foreign => {
             let why = "it speaks of another XR; the sidecar writes it anew when it runs";
             Verdict::unknown("ReportOfAnother", format!("{place} is not believed: {why}"))

@@ -19,6 +19,8 @@ pub const OURS: [&str; 3] = [VCLUSTER, S3, RANCHER];
 pub const SIZE_ANNOTATION: &str = "vcluster.fn.crossplane.io/size";
 /// The annotation that remembers for which fields the owner has given his word: taken back, a default may follow.
 pub const ORDERED_ANNOTATION: &str = "vcluster.fn.crossplane.io/ordered";
+/// The annotation that remembers that a vcluster is not to be backed up: a sidecar that is merely missing is put back.
+pub const BACKUP_ANNOTATION: &str = "vcluster.fn.crossplane.io/backup";
 /// The annotation that fixes the Helm release's name.
 pub const EXTERNAL_NAME: &str = "crossplane.io/external-name";
 
@@ -56,7 +58,8 @@ impl<'a> Release<'a> {
         self.0.object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
     }
 
-    fn annotation(self, name: &str) -> Option<&'a str> {
+    /// One of its annotations.
+    pub fn annotation(self, name: &str) -> Option<&'a str> {
         self.0.object.pointer("/metadata/annotations")?.get(name)?.as_str()
     }
 
@@ -125,6 +128,7 @@ impl Observed {
         ];
         for (resource, helm_name, namespace, path) in homes {
             self.check_release(names, resource, &helm_name, namespace, path)?;
+            self.check_target(resource, &platform.provider_config.name)?;
         }
         let bucket = "a vcluster's backups stay in one bucket";
         self.check_s3("/bucket", &names.bucket, "input.store.bucketPrefix", bucket)?;
@@ -165,6 +169,21 @@ impl Observed {
             });
         }
         Ok(())
+    }
+
+    /// Another target would get everything installed anew, beside what runs in the old one.
+    fn check_target(&self, resource: &'static str, wanted: &str) -> Result<(), Refusal> {
+        let Some(release) = self.release(resource) else { return Ok(()) };
+        match release.text("/spec/providerConfigRef/name") {
+            found if found.is_empty() || found == wanted => Ok(()),
+            found => Err(Refusal::Fixed {
+                path: "input.providerConfig.name",
+                wanted: wanted.to_owned(),
+                found: found.to_owned(),
+                resource,
+                reason: "a Helm release never moves to another cluster",
+            }),
+        }
     }
 
     fn check_s3(&self, pointer: &str, wanted: &str, path: &'static str, reason: &'static str) -> Result<(), Refusal> {

@@ -22,7 +22,7 @@ use crate::{
     error::Refusal,
     forms::{self, Version},
     key::{Identity, Key, Names},
-    observed::{Observed, RANCHER, Release, VCLUSTER},
+    observed::{BACKUP_ANNOTATION, Observed, RANCHER, Release, S3, VCLUSTER},
     platform::{Platform, RancherMode, Upgrade, unknown_size},
     render::family::{Distro, Family},
     xr::{DeletionPolicy, Xr},
@@ -97,7 +97,7 @@ impl Order {
         let made = running.map(|release| Made::of(release, platform)).transpose()?;
         let runs_sidecar = made.map(Made::has_sidecar);
         let defaults = &platform.defaults;
-        let kept_sidecar = unless_taken_back(running, "backup.enabled", runs_sidecar);
+        let kept_sidecar = unless_taken_back(running, "backup.enabled", kept_sidecar(made, observed));
         let backup = xr.spec.backup.enabled.or(kept_sidecar).or(defaults.backup.enabled).unwrap_or(true);
         let recipients = recipients(xr, platform);
         if backup && recipients.is_empty() {
@@ -122,9 +122,9 @@ impl Order {
             storage_class,
             pods_in_order: made.is_some_and(Made::pods_in_order),
             backup,
-            interval: interval_of(xr, platform)?,
+            interval: interval_of(xr, platform, running.is_some())?,
             recipients,
-            deletion_policy: deletion_policy(xr, platform, made),
+            deletion_policy: deletion_policy(xr, platform, made, observed),
             bootstrap: xr.spec.bootstrap.or(defaults.bootstrap),
             rancher: rancher(xr, platform, observed)?,
             rancher_owner: xr.spec.rancher.owner.clone(),
@@ -281,9 +281,11 @@ fn storage(xr: &Xr, platform: &Platform, made: Option<Made<'_>>, fresh: &Build) 
     Ok((size.to_owned(), class.cloned().unwrap_or_default()))
 }
 
-fn interval_of(xr: &Xr, platform: &Platform) -> Result<Duration, Refusal> {
+/// A limit that rises refuses new orders only; what runs is held to it without a word.
+fn interval_of(xr: &Xr, platform: &Platform, runs: bool) -> Result<Duration, Refusal> {
     let least = platform.limits.min_interval;
     match xr.spec.backup.interval {
+        Some(wanted) if wanted < least && runs => Ok(least),
         Some(wanted) if wanted < least => {
             let (wanted, least) = (interval::print(wanted), interval::print(least));
             let problem = format!("{wanted} is less than this platform gives; ask for at least {least}");
@@ -294,9 +296,28 @@ fn interval_of(xr: &Xr, platform: &Platform) -> Result<Duration, Refusal> {
     }
 }
 
-/// A default that changes must not decide over data that is already there.
-fn deletion_policy(xr: &Xr, platform: &Platform, made: Option<Made<'_>>) -> DeletionPolicy {
-    let ran = made.map(Made::deletion_policy);
+/// A sidecar that is missing goes on missing only by a decision, which is remembered; an edit of the Release by hand is
+/// none, and is healed.
+fn kept_sidecar(made: Option<Made<'_>>, observed: &Observed) -> Option<bool> {
+    let made = made?;
+    let decided_against = made.release.annotation(BACKUP_ANNOTATION) == Some("false");
+    match (made.has_sidecar(), decided_against) {
+        (true, _) => Some(true),
+        (false, true) => Some(false),
+        (false, false) => observed.release(S3).map(|_| true),
+    }
+}
+
+/// A default that changes must not decide over data that is already there, nor may an edit of one Release by hand: where
+/// bucket and volume disagree, both are kept.
+fn deletion_policy(xr: &Xr, platform: &Platform, made: Option<Made<'_>>, observed: &Observed) -> DeletionPolicy {
+    let bucket = observed.release(S3).and_then(|s3| s3.value_text("/deletionPolicy")).map(|policy| {
+        if policy == DeletionPolicy::Delete.as_str() { DeletionPolicy::Delete } else { DeletionPolicy::Retain }
+    });
+    let ran = match (bucket, made.map(Made::deletion_policy)) {
+        (Some(bucket), Some(volume)) if bucket != volume => Some(DeletionPolicy::Retain),
+        (bucket, volume) => bucket.or(volume),
+    };
     let ran = unless_taken_back(made.map(|made| made.release), "deletionPolicy", ran);
     xr.spec.deletion_policy.or(ran).or(platform.defaults.deletion_policy).unwrap_or(DeletionPolicy::Retain)
 }

@@ -98,7 +98,7 @@ pub fn render(xr: &Xr, platform: &Platform, observed: &Observed, now: Timestamp)
     let awaiting = health.awaiting || order.rancher != registers || resources.values().any(|resource| !resource.ready);
     Ok(Rendered {
         status: status(xr, platform, &order, build, resources.contains_key(S3), &health),
-        conditions: conditions(health, registration(&order, ready(RANCHER))),
+        conditions: conditions(health, registration(&order, observed.release(RANCHER).map(Release::ready))),
         kubeconfig: running.and_then(Release::kubeconfig).or(observed.kubeconfig.as_deref()).map(<[u8]>::to_vec),
         report: order.backup.then_some(source),
         ttl: if awaiting { Some(AWAITING) } else { order.backup.then_some(WATCHING) },
@@ -201,11 +201,12 @@ fn conditions(health: Health, registration: Condition) -> [Condition; 4] {
     [backup, recoverable, restored, registration]
 }
 
-fn registration(order: &Order, registered: bool) -> Condition {
-    let (status, reason, message) = match (order.rancher, registered) {
-        (false, _) => (None, "Disabled", "the vcluster is not to be registered (spec.rancher.enabled)"),
-        (true, true) => (Some(true), "Registered", "the registration's Release is ready"),
-        (true, false) => (Some(false), "Registering", "the registration follows once the vcluster was ready"),
+fn registration(order: &Order, release: Option<bool>) -> Condition {
+    let (status, reason, message) = match (order.rancher, release) {
+        (false, _) => (None, "Disabled", "neither claim nor platform asks for a registration"),
+        (true, Some(true)) => (Some(true), "Registered", "the registration's Release is ready"),
+        (true, Some(false)) => (Some(false), "Registering", "the registration's Release is not ready yet; look there"),
+        (true, None) => (Some(false), "Registering", "the registration follows once the vcluster was ready"),
     };
     Condition { kind: "RancherRegistered", status, reason: reason.to_owned(), message: message.to_owned() }
 }

@@ -154,3 +154,24 @@ fn the_healthy_example_rests() {
     );
     assert_eq!(status.newest.map(|point| point.id), ours.newest.map(|point| point.id));
 }
+
+/// Crossplane writes an XR's status by server-side apply: a field its schema does not know stops every reconcile.
+#[test]
+fn whatever_goes_into_the_status_is_declared_in_the_xrd() {
+    let definition = yaml(&example("claim-v1").join("definition.yaml"));
+    let schema = "/spec/versions/0/schema/openAPIV3Schema/properties/status/properties";
+    let declared = definition.pointer(schema).and_then(serde_json::Value::as_object).expect("a status schema");
+    let mut restored = common::World::healthy();
+    let mut status = common::report();
+    let phase = vcluster_proto::status::Restore { phase: "Succeeded".into(), ..Default::default() };
+    status.restore = Some(phase);
+    restored.report(&status);
+    let answer = restored.answer();
+    let xr = answer.desired.and_then(|desired| desired.composite).and_then(|xr| xr.resource).expect("an XR");
+    let status = function_sdk_rust::resource::struct_to_json(&xr)["status"].clone();
+    assert!(status["restore"].is_object(), "{status}");
+    for field in status.as_object().expect("a status").keys() {
+        let schema = declared.get(field).unwrap_or_else(|| panic!("status.{field} is not declared"));
+        assert_eq!(schema["x-kubernetes-preserve-unknown-fields"], true, "status.{field}");
+    }
+}

@@ -854,3 +854,67 @@ fn an_empty_request_is_answered() {
     });
     assert_eq!(no_xr.refusal(), "metadata.name: the observed XR has no apiVersion with a group, kind and name");
 }
+
+/// What a person or another program changes in one Release decides nothing: not over data, not over backups.
+#[test]
+fn an_edit_by_hand_neither_arms_a_deletion_nor_ends_the_backups() {
+    let set = "/spec/forProvider/values/controlPlane/statefulSet";
+    let edited = World::ready().with(|w| {
+        let vcluster = w.find("vcluster");
+        *vcluster.pointer_mut(&format!("{set}/persistence/volumeClaim/retentionPolicy")).expect("there") =
+            json!("Delete");
+    });
+    let s3 = edited.desired("s3").expect("desired");
+    assert_eq!(s3["spec"]["managementPolicies"], json!(["Observe", "Create", "Update"]));
+    assert_eq!(values(&s3)["deletionPolicy"], "Retain");
+
+    let stripped = World::ready().with(|w| {
+        let stateful_set = w.find("vcluster").pointer_mut(set).and_then(Value::as_object_mut).expect("there");
+        stateful_set.remove("sidecarContainers");
+        stateful_set.remove("initContainers");
+    });
+    let vcluster = stripped.desired("vcluster").expect("desired");
+    assert!(values(&vcluster).pointer("/controlPlane/statefulSet/sidecarContainers/0").is_some(), "put back");
+}
+
+#[test]
+fn a_decision_against_backups_outlives_a_default_that_changes() {
+    let mut world = World::new().with(|w| w.input["defaults"]["backup"]["enabled"] = json!(false));
+    world.settle();
+    let before = world.desired("vcluster").expect("desired");
+    world.input["defaults"]["backup"]["enabled"] = json!(true);
+    assert_eq!(world.desired("vcluster").expect("desired"), before);
+}
+
+#[test]
+fn a_default_does_not_arm_the_deletion_of_a_bucket_that_is_there() {
+    let world = World::ready().with(|w| {
+        w.observed.retain(|(name, _)| name == "s3");
+        w.input["defaults"]["deletionPolicy"] = json!("Delete");
+    });
+    let s3 = world.desired("s3").expect("desired");
+    assert_eq!(values(&s3)["deletionPolicy"], "Retain");
+}
+
+#[test]
+fn what_runs_stays_in_its_cluster_and_outlives_a_stricter_limit() {
+    let moved = World::ready().with(|w| w.input["providerConfig"]["name"] = json!("other-cluster"));
+    let refusal = moved.refusal();
+    assert!(refusal.contains("input.providerConfig.name") && refusal.contains("never moves"), "{refusal}");
+
+    let stricter = |w: &mut World| w.input["limits"]["minInterval"] = json!("5m");
+    assert!(settings(&World::ready().with(stricter)).contains("interval: 5m"), "what runs is held to it");
+    assert!(World::new().with(stricter).refusal().contains("spec.backup.interval"), "what is new is refused");
+}
+
+#[test]
+fn a_password_in_an_address_is_not_repeated() {
+    for (field, text) in [("endpoint", "admin:hunter2@minio:9000"), ("endpoint", "ftp://admin:hunter2@minio")] {
+        let refusal = World::new().with(|w| w.input["store"][field] = json!(text)).refusal();
+        assert!(!refusal.contains("hunter2") && refusal.contains("input.store.endpoint"), "{refusal}");
+    }
+    let refusal = World::new().with(|w| w.input["images"]["registry"] = json!("user:hunter2@mirror")).refusal();
+    assert!(!refusal.contains("hunter2"), "{refusal}");
+    let refusal = World::new().with(|w| w.input["store"]["region"] = json!("eu_west")).refusal();
+    assert!(refusal.contains("input.store.region"), "{refusal}");
+}

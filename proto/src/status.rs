@@ -24,7 +24,7 @@ pub struct Status {
     pub uid: String,
     /// In one word.
     pub state: State,
-    /// A word for programs: `Backed`, `NoKey`, `StoreUnavailable`, ...
+    /// A word for programs: `BackedUp`, `NoKey`, `StoreUnavailable`, ...
     pub reason: String,
     /// A sentence for people; names the thing and the remedy.
     pub message: String,

@@ -171,6 +171,10 @@ pub fn report(options: &Options, cluster: Option<&Cluster>, environment: Environ
     let file = options.status_file.clone().or_else(|| options.config_dir.as_ref().map(in_folder));
     let in_pod = environment("KUBERNETES_SERVICE_HOST").is_some() && options.status_file.is_none();
     let named = cluster.filter(|c| in_pod && !c.key.is_empty() && !c.namespace.is_empty());
+    if in_pod && named.is_none() {
+        // Its mount cannot be written; which ConfigMap that is, the settings will tell.
+        return Report::default();
+    }
     let map = |c: &Cluster| InCluster { namespace: c.namespace.clone(), name: format!("{}-backup-status", c.key) };
     Report::new(file, named.map(map))
 }

@@ -153,16 +153,27 @@ impl Daemon {
         self.status.last_attempt = Some(Timestamp::now());
         let outcome = self.attempt().await;
         self.record(&outcome);
-        self.publish().await;
-        match outcome {
+        let pause = match &outcome {
             Ok(_) => self.until_next(),
-            Err(error) => self.until_retry(&error),
+            Err(error) => self.until_retry(error),
+        };
+        self.announce(pause);
+        self.publish().await;
+        pause
+    }
+
+    /// The next report comes after the interval, or after a longer rest of a slow disk; readers judge its age by that.
+    fn announce(&mut self, pause: Duration) {
+        if let Some(config) = &self.config {
+            let whole_seconds = Duration::from_secs(pause.as_secs());
+            self.status.interval = interval::print(config.interval.max(whole_seconds));
         }
     }
 
     async fn attempt(&mut self) -> Result<Done, Error> {
-        let config = self.load_config()?;
-        self.find_report(&config).await?;
+        let loaded = self.load_config();
+        self.find_report(loaded.as_ref().ok()).await;
+        let config = loaded?;
         address(&mut self.status, &config);
         if !config.has_settings {
             return Err(Error::Usage(
@@ -253,14 +264,24 @@ impl Daemon {
         }
     }
 
-    /// In a pod the settings tell which ConfigMap the status is in; what stood there before goes on.
-    async fn find_report(&mut self, config: &Config) -> Result<(), Error> {
-        let report = config::report(&self.options, Some(&config.cluster), &config::process_environment);
-        if self.report.as_ref() != Some(&report) {
-            self.status = report.read().await?.unwrap_or_default();
-            self.report = Some(report);
+    /// In a pod the settings tell which ConfigMap the status is in; what stood there before goes on. A document that
+    /// cannot be understood is never written over, since it holds the trusted keys; backups go on without it.
+    async fn find_report(&mut self, config: Option<&Config>) {
+        let cluster = config.map(|config| &config.cluster);
+        let report = config::report(&self.options, cluster, &config::process_environment);
+        if self.report.as_ref() == Some(&report) {
+            return;
         }
-        Ok(())
+        match report.read().await {
+            Ok(status) => {
+                self.status = status.unwrap_or_default();
+                self.report = Some(report);
+            }
+            Err(error) => {
+                self.report = None;
+                self.say_of_report(&error.chain());
+            }
+        }
     }
 
     /// The key is in the status document before anything is signed with it.
@@ -373,16 +394,18 @@ impl Daemon {
         }
     }
 
+    fn say_of_report(&mut self, sentence: &str) {
+        if self.said_of_report != sentence {
+            tracing::error!("nobody can learn how backups are and which key signs them: {sentence}");
+            sentence.clone_into(&mut self.said_of_report);
+        }
+    }
+
     async fn publish(&mut self) {
-        let report =
-            self.report.get_or_insert_with(|| config::report(&self.options, None, &config::process_environment));
+        let Some(report) = &self.report else { return };
         if let Err(error) = report.write(&self.status).await {
             "KeyNotPinned".clone_into(&mut self.status.reason);
-            let sentence = error.chain();
-            if self.said_of_report != sentence {
-                tracing::error!("nobody can learn how backups are and which key signs them: {sentence}");
-                self.said_of_report = sentence;
-            }
+            self.say_of_report(&error.chain());
         } else {
             self.said_of_report.clear();
         }

@@ -307,3 +307,22 @@ fn no_interval_is_too_long_to_live_with() {
     assert!(running.is_alive());
     running.terminate();
 }
+
+#[test]
+fn a_status_that_cannot_be_understood_is_kept_and_backups_go_on() {
+    // It may hold the only copy of the keys that make older backups trusted.
+    let pod = Pod::new();
+    pod.database().write(1);
+    std::fs::create_dir_all(pod.path("config/status")).expect("made");
+    let broken = "apiVersion: vcluster.fn.crossplane.io/v1alpha1\nkind: BackupStatus\ntrustedKeys: {not: a list}\n";
+    std::fs::write(pod.path("config/status/status.yaml"), broken).expect("written");
+    let running = pod.start(&["run"]);
+    let until = std::time::Instant::now() + common::PATIENCE;
+    while pod.objects(".json").is_empty() && std::time::Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let (code, log) = running.terminate();
+    assert_eq!((code, pod.objects(".json").len()), (Some(0), 1), "{log}");
+    assert_eq!(std::fs::read_to_string(pod.path("config/status/status.yaml")).expect("read"), broken);
+    assert!(log.contains("mend or empty"), "{log}");
+}

@@ -65,6 +65,7 @@ impl Platform {
             return Err(Refusal::Later { path: "input.store.register".to_owned(), value: "\"none\"".to_owned() });
         }
         read::check("input.store.endpoint", Some(&self.store.endpoint), forms::http_url)?;
+        read::check("input.store.region", self.store.region.as_deref(), forms::region)?;
         read::check("input.store.adminSecret", Some(&self.store.admin_secret), forms::secret_name)?;
         read::check("input.store.adminUserKey", Some(&self.store.admin_user_key), forms::secret_key)?;
         read::check("input.store.adminPasswordKey", Some(&self.store.admin_password_key), forms::secret_key)?;

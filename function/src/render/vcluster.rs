@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     key::Names,
-    observed::{KUBECONFIG, ORDERED_ANNOTATION, SIZE_ANNOTATION, VCLUSTER},
+    observed::{BACKUP_ANNOTATION, KUBECONFIG, ORDERED_ANNOTATION, SIZE_ANNOTATION, VCLUSTER},
     order::{Build, Order},
     platform::Platform,
 };
@@ -28,6 +28,9 @@ pub(super) fn release(platform: &Platform, order: &Order, build: &Build) -> Valu
     let mut object = super::release(VCLUSTER, names.key.as_str(), &names.host_namespace, order, platform, &chart);
     if let Some(size) = &build.size {
         object["metadata"]["annotations"][SIZE_ANNOTATION] = json!(size);
+    }
+    if !order.backup {
+        object["metadata"]["annotations"][BACKUP_ANNOTATION] = json!("false");
     }
     if !order.ordered.is_empty() {
         object["metadata"]["annotations"][ORDERED_ANNOTATION] = json!(order.ordered.join(","));
