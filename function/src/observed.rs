@@ -71,9 +71,15 @@ impl<'a> Release<'a> {
         conditions.into_iter().flatten().any(|c| is(c, "type", "Ready") && is(c, "status", "True"))
     }
 
+    /// What it says of its chart.
+    pub fn chart(self, pointer: &str) -> Option<&'a str> {
+        let text = self.0.object.pointer("/spec/forProvider/chart")?.pointer(pointer)?.as_str()?;
+        (!text.is_empty()).then_some(text)
+    }
+
     /// The chart's version.
     pub fn chart_version(self) -> Option<&'a str> {
-        Some(self.text("/spec/forProvider/chart/version")).filter(|version| !version.is_empty())
+        self.chart("/version")
     }
 
     /// The preset it was made with.

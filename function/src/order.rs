@@ -66,9 +66,22 @@ pub struct Order {
     pub rancher_owner: Option<String>,
 }
 
+/// Where the vcluster chart comes from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Source {
+    /// Its name.
+    pub name: String,
+    /// Its repository.
+    pub repository: String,
+    /// The Secret that opens the repository.
+    pub pull_secret: Option<String>,
+}
+
 /// What a roll-out moves.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Build {
+    /// The chart.
+    pub source: Source,
     /// The chart's version.
     pub chart_version: String,
     /// Its family.
@@ -174,7 +187,14 @@ fn builds(xr: &Xr, platform: &Platform, made: Option<Made<'_>>) -> Result<(Build
     let chart_version = chart_version(xr, platform, made)?;
     let distro = distro::choose(xr, platform, made, &chart_version)?;
     let family = |version: &str| Family::of(version).map_err(|problem| Refusal::field("spec.chartVersion", problem));
+    let charts = &platform.charts.vcluster;
+    let source = Source {
+        name: charts.name.clone(),
+        repository: charts.repository.clone(),
+        pull_secret: charts.pull_secret.clone(),
+    };
     let fresh = Build {
+        source,
         family: family(&chart_version)?,
         chart_version,
         distro,
@@ -187,6 +207,7 @@ fn builds(xr: &Xr, platform: &Platform, made: Option<Made<'_>>) -> Result<(Build
     let explicit = xr.spec.chart_version.as_deref();
     let chart_version = explicit.unwrap_or(made.version).to_owned();
     let kept = Build {
+        source: made.source(&fresh.source).unwrap_or_else(|| fresh.source.clone()),
         family: family(&chart_version)?,
         chart_version,
         distro,

@@ -918,3 +918,20 @@ fn a_password_in_an_address_is_not_repeated() {
     let refusal = World::new().with(|w| w.input["store"]["region"] = json!("eu_west")).refusal();
     assert!(refusal.contains("input.store.region"), "{refusal}");
 }
+
+#[test]
+fn a_chart_that_moves_to_another_repository_moves_nothing_that_runs() {
+    let ready = World::ready();
+    let before = ready.desired("vcluster").expect("desired");
+    let moved = ready.with(|w| {
+        w.input["charts"]["vcluster"]["name"] = json!("vcluster-pro");
+        w.input["charts"]["vcluster"]["repository"] = json!("https://mirror.example.org");
+        w.input["charts"]["vcluster"]["pullSecret"] = json!("mirror");
+    });
+    assert_eq!(moved.desired("vcluster").expect("desired"), before);
+    // With the owner's own edit that restarts anyway, all of it moves at once.
+    let upgraded = moved.with(|w| w.xr["spec"]["chartVersion"] = json!("0.35.3"));
+    let chart = &upgraded.desired("vcluster").expect("desired")["spec"]["forProvider"]["chart"];
+    assert_eq!((&chart["name"], &chart["version"]), (&json!("vcluster-pro"), &json!("0.35.3")));
+    assert_eq!(chart["repository"], "https://mirror.example.org");
+}

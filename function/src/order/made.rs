@@ -5,6 +5,7 @@ use serde_json::Value;
 use crate::{
     error::Refusal,
     observed::Release,
+    order::Source,
     platform::Platform,
     render::family::{Distro, Family, IN_ORDER, POD_MANAGEMENT},
     xr::DeletionPolicy,
@@ -28,6 +29,16 @@ impl<'a> Made<'a> {
         let version = release.chart_version().unwrap_or(&platform.charts.vcluster.version);
         let family = Family::of(version).map_err(|problem| Refusal::field("spec.chartVersion", problem))?;
         Ok(Self { release, version, family })
+    }
+
+    /// Where its chart came from. The Secret of a repository that is still the platform's may change: it restarts nothing.
+    pub(super) fn source(self, platform: &Source) -> Option<Source> {
+        let repository = self.release.chart("/repository")?.to_owned();
+        let pull_secret = match repository == platform.repository {
+            true => platform.pull_secret.clone(),
+            false => self.release.chart("/pullSecretRef/name").map(str::to_owned),
+        };
+        Some(Source { name: self.release.chart("/name")?.to_owned(), repository, pull_secret })
     }
 
     /// The distro.

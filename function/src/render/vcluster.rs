@@ -22,9 +22,9 @@ const SPOOL_DIR: &str = "/var/spool/vcluster-backup";
 
 /// The whole Release.
 pub(super) fn release(platform: &Platform, order: &Order, build: &Build) -> Value {
-    let (names, charts) = (&order.names, &platform.charts.vcluster);
-    let pull_secret = charts.pull_secret.as_deref();
-    let chart = chart_of(&charts.name, &charts.repository, &build.chart_version, pull_secret, order);
+    let (names, source) = (&order.names, &build.source);
+    let pull_secret = source.pull_secret.as_deref();
+    let chart = chart_of(&source.name, &source.repository, &build.chart_version, pull_secret, order);
     let mut object = super::release(VCLUSTER, names.key.as_str(), &names.host_namespace, order, platform, &chart);
     if let Some(size) = &build.size {
         object["metadata"]["annotations"][SIZE_ANNOTATION] = json!(size);
