@@ -125,9 +125,9 @@ template:
           - name: USER_DIR
             value: /secrets/user
           - name: HOME
-            value: /work
+            value: /scratch
           - name: MC_CONFIG_DIR
-            value: /work/mc
+            value: /scratch/mc
         resources:
           {{- toYaml $values.resources | nindent 10 }}
         securityContext:
@@ -143,7 +143,7 @@ template:
             mountPath: /secrets/user
             readOnly: true
           - name: work
-            mountPath: /work
+            mountPath: /scratch
     volumes:
       # Optional, so that a Secret that is made or mended later is waited for with a sentence in the log.
       - name: admin
