@@ -216,3 +216,73 @@ fn collect(data_dir: &Path, below: &Path, files: &mut Vec<PkiFile>) -> Result<()
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manifest::tests::example;
+
+    const PAGE: usize = 4096;
+
+    type Entries<'a> = &'a [(&'a str, &'a [u8])];
+
+    /// An archive of these entries, and what reading it for a database of one page with this root gives.
+    fn read(entries: Entries<'_>, root: &str) -> Result<Vec<PkiFile>, Error> {
+        let mut archive = tar::Builder::new(Vec::new());
+        for (path, bytes) in entries {
+            let mut header = header(bytes.len() as u64, 0o600, 0);
+            // As an attacker would: `append_data` refuses the paths that matter here.
+            header.as_mut_bytes()[..path.len()].copy_from_slice(path.as_bytes());
+            header.set_cksum();
+            archive.append(&header, *bytes).expect("appended");
+        }
+        let mut manifest = example("g", 1);
+        root.clone_into(&mut manifest.root);
+        let mut work = tempfile::tempfile().expect("a file");
+        read_full(&archive.into_inner().expect("an archive")[..], &manifest, &mut work, &Cancel::default())
+    }
+
+    fn root(page: &[u8]) -> String {
+        let mut root = pages::Root::new(PAGE as u32, 1);
+        root.push(page);
+        root.finish().expect("complete")
+    }
+
+    #[test]
+    fn what_belongs_there_is_read() {
+        let page = [7; PAGE];
+        let files = read(&[("pki/ca.key", b"key"), ("state.db", &page)], &root(&page)).expect("ours");
+        assert_eq!(
+            (files.len(), files[0].path.as_path(), &files[0].bytes[..]),
+            (1, Path::new("pki/ca.key"), &b"key"[..])
+        );
+    }
+
+    #[test]
+    fn what_does_not_belong_there_is_refused() {
+        let (page, good) = ([7; PAGE], root(&[7; PAGE]));
+        let long = [7; PAGE + 1];
+        let cases: [(&str, Entries<'_>, &str); 8] = [
+            ("a way out", &[("../evil", b"x"), ("state.db", &page)], &good),
+            ("a way out below", &[("pki/../../evil", b"x"), ("state.db", &page)], &good),
+            ("an absolute path", &[("/etc/passwd", b"x"), ("state.db", &page)], &good),
+            ("a foreign file", &[("bin/sh", b"x"), ("state.db", &page)], &good),
+            ("something after the database", &[("state.db", &page), ("pki/late", b"x")], &good),
+            ("no database", &[("pki/ca.key", b"key")], &good),
+            ("a larger database", &[("state.db", &long)], &good),
+            ("other pages", &[("state.db", &page)], "00"),
+        ];
+        for (name, entries, root) in cases {
+            assert!(matches!(read(entries, root), Err(Error::Damaged { .. })), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_restore_that_is_cancelled_stops_between_pages() {
+        let (cancel, mut work) = (Cancel::default(), tempfile::tempfile().expect("a file"));
+        cancel.ask();
+        let mut database = &[0; PAGE][..];
+        let outcome = copy_database(&mut database, &example("g", 1), &mut work, &cancel);
+        assert!(matches!(outcome, Err(Error::Interrupted)));
+    }
+}

@@ -141,13 +141,15 @@ async fn ask(config: &Config) -> Result<(Store, Catalog), Error> {
 }
 
 fn store_fact(catalog: &Catalog, config: &Config) -> StoreFact {
-    if let (true, Some(why)) = (catalog.entries.is_empty(), catalog.rejected.first()) {
-        return StoreFact::Unavailable(format!("no backup in the store can be read: {why}"));
+    let own = catalog.entries.iter().any(|e| config.cluster.owns(&e.manifest));
+    match catalog.rejected.first() {
+        // What cannot be read may be this cluster's own: that is no beginning, whatever else is there.
+        Some(why) if !own => StoreFact::Unavailable(format!(
+            "no backup of this cluster can be read, and one cannot be read at all: {why}"
+        )),
+        _ if catalog.entries.is_empty() => StoreFact::Empty,
+        _ => StoreFact::Backups { own },
     }
-    if catalog.entries.is_empty() {
-        return StoreFact::Empty;
-    }
-    StoreFact::Backups { own: catalog.entries.iter().any(|e| config.cluster.owns(&e.manifest)) }
 }
 
 /// What a restore at start rests on.

@@ -326,3 +326,27 @@ fn a_status_that_cannot_be_understood_is_kept_and_backups_go_on() {
     assert_eq!(std::fs::read_to_string(pod.path("config/status/status.yaml")).expect("read"), broken);
     assert!(log.contains("mend or empty"), "{log}");
 }
+
+#[test]
+fn a_backup_that_cannot_be_read_is_no_permission_to_begin_anew() {
+    let pod = Pod::new();
+    let database = pod.database();
+    database.write(1);
+    pod.succeed(&["backup"]);
+    let own = pod.objects(".json").remove(0);
+    let bent = std::fs::read_to_string(&own).expect("read").replace("uid-1", "uid-0");
+    std::fs::write(&own, bent).expect("written");
+    // Another life is there, whole, and the order says to begin empty beside such.
+    pod.write_settings(|settings| settings.cluster.uid = "uid-2".into());
+    pod.succeed(&["backup"]);
+    drop(database);
+    pod.lose_data();
+    pod.write_settings(|settings| {
+        settings.lived = true;
+        settings.bootstrap = Some(Bootstrap::Empty);
+    });
+    let mut init = pod.start(&["restore", "--init"]);
+    let status = pod.wait_for("a wait", |s| s.reason == "WaitingForStore");
+    assert!(status.message.contains("cannot be read at all"), "{}", status.message);
+    assert!(init.is_alive());
+}
