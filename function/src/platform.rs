@@ -6,9 +6,12 @@ mod check;
 
 use std::{collections::BTreeMap, time::Duration};
 
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use serde_json::Value;
-use vcluster_proto::{API_VERSION, interval, settings::Bootstrap};
+use vcluster_proto::{
+    API_VERSION, interval,
+    settings::{Bootstrap, MIN_INTERVAL},
+};
 
 use crate::{
     error::Refusal,
@@ -19,9 +22,6 @@ use crate::{
 
 /// The kind the input bears.
 pub const KIND: &str = "Platform";
-
-/// Below this, one backup would not be over before the next begins on a slow store.
-const MIN_INTERVAL: Duration = Duration::from_secs(10);
 
 /// What the platform team decides.
 #[derive(Clone, Debug, Deserialize)]
@@ -295,7 +295,7 @@ pub struct DefaultBackup {
     /// Whether the sidecar is there.
     pub enabled: Option<bool>,
     /// Time between two backups.
-    #[serde(deserialize_with = "optional_interval")]
+    #[serde(with = "interval::optional")]
     pub interval: Option<Duration>,
 }
 
@@ -352,8 +352,4 @@ fn root_user() -> String {
 
 fn root_password() -> String {
     "rootPassword".to_owned()
-}
-
-fn optional_interval<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
-    interval::deserialize(deserializer).map(Some)
 }

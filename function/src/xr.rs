@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use serde_json::{Map, Value};
 use vcluster_proto::{interval, settings::Bootstrap};
 
@@ -101,7 +101,7 @@ pub struct Backup {
     /// Whether the sidecar is there.
     pub enabled: Option<bool>,
     /// Time between two backups.
-    #[serde(deserialize_with = "optional_interval")]
+    #[serde(with = "interval::optional")]
     pub interval: Option<Duration>,
     /// age recipients, beside the platform's.
     pub recipients: Vec<String>,
@@ -251,11 +251,6 @@ fn remembered(xr: &Value, pointer: &str, fields: &[&str]) -> Map<String, Value> 
         (fields.contains(&name.as_str()) && !value.is_null()).then(|| (name.clone(), value.clone()))
     };
     there.iter().filter_map(keep).collect()
-}
-
-fn optional_interval<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
-    let text = Option::<String>::deserialize(deserializer)?;
-    text.map(|text| interval::parse(&text).map_err(serde::de::Error::custom)).transpose()
 }
 
 #[cfg(test)]

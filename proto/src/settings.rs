@@ -15,8 +15,14 @@ pub const KIND: &str = "BackupSettings";
 /// The key of the ConfigMap, and so the name of the mounted file.
 pub const FILE_NAME: &str = "settings.yaml";
 
-/// The shortest and the default time between two backups.
+/// The default time between two backups.
 pub const DEFAULT_INTERVAL: Duration = Duration::from_secs(60);
+
+/// The shortest time between two backups: below it one would not be over before the next begins on a slow store.
+pub const MIN_INTERVAL: Duration = Duration::from_secs(10);
+
+/// The longest: beyond it nobody could tell a quiet sidecar from a dead one within two days.
+pub const MAX_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What the function asks of the sidecar of one vcluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +41,9 @@ pub struct Settings {
     pub lived: bool,
     /// Public signing keys (`ed25519:` and base64) whose manifests may be restored.
     pub trusted_keys: Vec<String>,
+    /// What is to be restored, until the status document holds an outcome for its id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub restore: Option<Restore>,
 }
 
 /// The vcluster a document speaks of.
@@ -81,12 +90,68 @@ pub struct Backup {
     pub interval: Duration,
     /// age recipients (`age1...`); each of them alone can open a backup.
     pub recipients: Vec<String>,
+    /// What is kept; unset: everything.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retention: Option<Retention>,
+    /// Any text; a new one asks for a backup at once. The status document says which was served last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trigger: Option<String>,
 }
 
 impl Default for Backup {
     fn default() -> Self {
-        Self { interval: DEFAULT_INTERVAL, recipients: Vec::new() }
+        Self { interval: DEFAULT_INTERVAL, recipients: Vec::new(), retention: None, trigger: None }
     }
+}
+
+/// Which backups are kept: a backup stays when any rule keeps it. The rules are restic's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Retention {
+    /// The newest so many.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep_last: Option<u32>,
+    /// The newest of each of the newest so many hours that have one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep_hourly: Option<u32>,
+    /// The same for days.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep_daily: Option<u32>,
+    /// The same for weeks, which begin on Monday.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep_weekly: Option<u32>,
+    /// The same for months.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep_monthly: Option<u32>,
+    /// The same for years.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep_yearly: Option<u32>,
+    /// All that are younger than this, as `48h`.
+    #[serde(skip_serializing_if = "Option::is_none", with = "crate::interval::optional")]
+    pub keep_within: Option<Duration>,
+}
+
+/// A restore somebody asks for. It is served once: its outcome is remembered by its id.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Restore {
+    /// Tells requests apart.
+    pub id: String,
+    /// `latest`, `empty`, an RFC 3339 time or a backup's id.
+    pub at: String,
+    /// Another cluster of the same owner whose backups are read; unset: this one's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<Source>,
+}
+
+/// Another cluster's backups, in the same store and read with the same credentials.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Source {
+    /// That cluster's key.
+    pub key: String,
+    /// Where its backups are, in the form of `store.url`.
+    pub url: String,
 }
 
 /// What an empty disk does when only backups of an earlier life are there.
@@ -134,8 +199,22 @@ mod tests {
                 ca: Some("-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n".into()),
                 ..Store::default()
             },
-            backup: Backup { interval: Duration::from_secs(90), recipients: vec!["age1xyz".into()] },
+            backup: Backup {
+                interval: Duration::from_secs(90),
+                recipients: vec!["age1xyz".into()],
+                retention: Some(Retention {
+                    keep_last: Some(10),
+                    keep_within: Some(Duration::from_secs(48 * 3600)),
+                    ..Retention::default()
+                }),
+                trigger: Some("now".into()),
+            },
             lived: true,
+            restore: Some(Restore {
+                id: "2026-11-22a".into(),
+                at: "latest".into(),
+                from: Some(Source { key: "team-b-abcdefgh".into(), url: "s3://team-b-abcdefgh".into() }),
+            }),
             ..Settings::default()
         }
     }

@@ -14,6 +14,18 @@ pub const KIND: &str = "BackupStatus";
 /// The key of the ConfigMap, and so the name of the mounted file.
 pub const FILE_NAME: &str = "status.yaml";
 
+/// A restore that waits for something: its message says for what.
+pub const PENDING: &str = "Pending";
+
+/// A restore that is done.
+pub const SUCCEEDED: &str = "Succeeded";
+
+/// A restore that will not be tried again under its id.
+pub const FAILED: &str = "Failed";
+
+/// The reason of a `Waiting` state that ends when somebody brings the key.
+pub const WAITING_FOR_IDENTITY: &str = "WaitingForIdentity";
+
 /// What the sidecar knows of its backups.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -46,9 +58,21 @@ pub struct Status {
     /// The oldest backup that can be restored.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub oldest: Option<Point>,
+    /// The generation the sidecar writes to.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub generation: String,
+    /// Everything this cluster keeps in the store, in bytes; unset: not counted yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stored_bytes: Option<u64>,
+    /// When a backup was last proven by a restore into scratch space, or by its digests where no key is there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_verified: Option<Timestamp>,
+    /// The last `backup.trigger` that was served.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub last_trigger: String,
     /// Public signing keys of this vcluster, in the order they joined; only ever grows.
     pub trusted_keys: Vec<String>,
-    /// The outcome of the last restore.
+    /// The restore that is asked for or was served last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub restore: Option<Restore>,
 }
@@ -96,7 +120,7 @@ pub struct Restore {
     /// The request's id; empty when an empty disk was restored at start.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub id: String,
-    /// `Succeeded` or `Failed`.
+    /// [`PENDING`] while it is open, then [`SUCCEEDED`] or [`FAILED`]; a later version's word counts as open.
     pub phase: String,
     /// The backup that was restored.
     pub from: String,

@@ -79,9 +79,10 @@ fn settings(xr: &Xr, platform: &Platform, order: &Order) -> Settings {
             ca: store.ca.clone(),
             registration: Some(format!("{}/{}", names.platform_namespace, names.s3())),
         },
-        backup: Backup { interval: order.interval, recipients: order.recipients.clone() },
+        backup: Backup { interval: order.interval, recipients: order.recipients.clone(), ..Backup::default() },
         bootstrap: order.bootstrap,
         lived: xr.lived(),
         trusted_keys,
+        restore: None,
     }
 }

@@ -224,7 +224,7 @@ pub fn report() -> Status {
         newest: Some(point("20261123T060012Z-hubl6skvwp6l6j4y/00000060", "2026-11-23T06:59:12Z")),
         oldest: Some(point("20261123T060012Z-hubl6skvwp6l6j4y/00000001", "2026-11-23T06:00:12Z")),
         trusted_keys: vec![KEY.to_owned()],
-        restore: None,
+        ..Status::default()
     }
 }
 
@@ -300,4 +300,22 @@ pub fn pod(release: &Value) -> Pod<'_> {
         restore: at(restore),
         server: server.expect("a server"),
     }
+}
+
+pub fn ttl(answer: &RunFunctionResponse) -> Option<i64> {
+    answer.meta.as_ref()?.ttl.as_ref().map(|ttl| ttl.seconds)
+}
+
+pub fn composite(answer: &RunFunctionResponse) -> Value {
+    let composite = answer.desired.as_ref().and_then(|state| state.composite.as_ref());
+    struct_to_json(composite.and_then(|xr| xr.resource.as_ref()).expect("a composite"))
+}
+
+pub fn ready(answer: &RunFunctionResponse, name: &str) -> i32 {
+    answer.desired.as_ref().expect("desired").resources[name].ready
+}
+
+pub fn settings(world: &World) -> String {
+    let s3 = world.desired("s3").expect("desired");
+    values(&s3)["settings"].as_str().expect("one string").to_owned()
 }
