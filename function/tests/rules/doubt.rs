@@ -1,6 +1,6 @@
 //! Doubt is a fatal result, in words that do not change.
 
-use crate::common::{KEY, World, names, now, settings, values};
+use crate::common::{World, names, now, settings, values};
 use function_sdk_rust::proto::v1::State;
 use serde_json::{Value, json};
 
