@@ -83,16 +83,24 @@ impl Stage {
         Some(yaml::str_at(&secret, "/data/s3secretkey").to_owned())
     }
 
+    /// The same as the store knows it.
+    fn plain_password(&self) -> String {
+        let path = "--output=go-template={{.data.s3secretkey | base64decode}}";
+        self.cluster.kubectl(&["get", "secret", &format!("{KEY}-s3"), "--namespace", HOME, path], "").ok()
+    }
+
     /// `mc` as the administrator; the store's name is `s`.
     fn mc(&self, arguments: &[&str]) -> Said {
         let login = format!("{ADMIN_USER}\n{ADMIN_PASSWORD}\n");
-        let mc = || {
-            let mut mc = Command::new(tools::tool("mc"));
-            mc.env_clear().env("HOME", self.folder.path()).arg("--json");
-            mc
-        };
-        let _ = run(mc().args(["alias", "set", "s", &format!("http://{}", self.store.address)]), &login).ok();
-        run(mc().args(arguments), "")
+        let store = format!("http://{}", self.store.address);
+        let _ = self.mc_with(&["alias", "set", "s", &store], &login).ok();
+        self.mc_with(arguments, "")
+    }
+
+    fn mc_with(&self, arguments: &[&str], input: &str) -> Said {
+        let mut mc = Command::new(tools::tool("mc"));
+        mc.env_clear().env("HOME", self.folder.path()).arg("--json");
+        run(mc.args(arguments), input)
     }
 }
 
@@ -247,6 +255,51 @@ fn the_pod_may_do_what_a_backup_needs_and_nothing_else() {
         ("create", "pods"),
     ] {
         assert!(!may(verb, what, HOME), "{verb} {what}");
+    }
+}
+
+#[test]
+#[ignore = "needs the real programs of e2e/tools"]
+fn a_clone_reads_its_source_while_it_may_and_never_writes_there() {
+    let stage = Stage::set();
+    let note = stage.folder.path().join("note");
+    std::fs::write(&note, "of the source").expect("writable");
+    let note = note.display().to_string();
+    let _ = stage.mc(&["mb", "s/acme-source"]).ok();
+    let _ = stage.mc(&["cp", &note, "s/acme-source/v1/note"]).ok();
+    let mut values = stage.values();
+    let mut may = |read_from: &Value| {
+        values["readFrom"] = read_from.clone();
+        let _ = stage.helm("upgrade", &values).ok();
+        assert_eq!(stage.register().code, 0);
+        let access = format!("{KEY}\n{}\n", stage.plain_password());
+        let url = format!("http://{}", stage.store.address);
+        let _ = stage.mc_with(&["alias", "set", "tenant", &url], &access).ok();
+        let read = stage.mc(&["cat", "tenant/acme-source/v1/note"]).code == 0;
+        let write = stage.mc(&["cp", &note, "tenant/acme-source/v1/other"]).code == 0;
+        let own = stage.mc(&["cp", &note, &format!("tenant/{BUCKET}/v1/note")]).code == 0;
+        (read, write, own)
+    };
+    let _ = stage.helm("install", &stage.values()).ok();
+    assert_eq!(may(&json!([])), (false, false, true));
+    assert_eq!(may(&json!(["acme-source"])), (true, false, true));
+    assert_eq!(may(&json!([])), (false, false, true), "the request is over");
+}
+
+#[test]
+#[ignore = "needs the real programs of e2e/tools"]
+fn without_a_registration_only_what_the_pod_reads_is_made() {
+    let stage = Stage::set();
+    let mut values = stage.values();
+    values["register"] = json!("none");
+    values["s3"] = json!({});
+    let _ = stage.helm("install", &values).ok();
+    assert_eq!(stage.password(HOME), None, "the Secret comes from elsewhere");
+    assert!(stage.cluster.objects("job", "platform").is_empty());
+    for (kind, name) in
+        [("configmap", "backup"), ("configmap", "backup-status"), ("role", "backup"), ("rolebinding", "backup")]
+    {
+        assert!(stage.cluster.object(kind, HOME, &format!("{KEY}-{name}")).is_some(), "{kind} {name}");
     }
 }
 

@@ -25,11 +25,18 @@ put_policy() {
     more_bucket=',"s3:ListBucketMultipartUploads"'
     more_object=',"s3:DeleteObject","s3:AbortMultipartUpload","s3:ListMultipartUploadParts"'
   fi
+  # Statements of their own, so that one more bucket is one more line and never a right to write.
+  more_buckets=''
+  for bucket in $READ_FROM; do
+    more_buckets=$more_buckets',{"Effect":"Allow","Action":["s3:GetBucketLocation","s3:ListBucket"],'
+    more_buckets=$more_buckets'"Resource":["arn:aws:s3:::'$bucket'"]},{"Effect":"Allow","Action":["s3:GetObject"],'
+    more_buckets=$more_buckets'"Resource":["arn:aws:s3:::'$bucket'/*"]}'
+  done
   printf '%s' '{"Version":"2012-10-17","Statement":[{"Sid":"' "$SID" '","Effect":"Allow",' \
     '"Action":["s3:GetBucketLocation","s3:ListBucket"' "$more_bucket" '],' \
     '"Resource":["arn:aws:s3:::' "$BUCKET" '"]},{"Effect":"Allow",' \
     '"Action":["s3:GetObject","s3:PutObject"' "$more_object" '],' \
-    '"Resource":["arn:aws:s3:::' "$BUCKET" '/*"]}]}' >"$MC_CONFIG_DIR/policy.json" || return 1
+    '"Resource":["arn:aws:s3:::' "$BUCKET" '/*"]}' "$more_buckets" ']}' >"$MC_CONFIG_DIR/policy.json" || return 1
   ask admin policy create "$STORE" "$CLUSTER" "$MC_CONFIG_DIR/policy.json" || failed "put policy $CLUSTER"
 }
 

@@ -118,6 +118,8 @@ template:
             value: {{ $values.s3.ca | toJson }}
           - name: ALLOW_DELETE
             value: {{ $values.allowDelete | quote }}
+          - name: READ_FROM
+            value: {{ join " " $values.readFrom | quote }}
           - name: ADMIN_SECRET
             value: {{ printf "%s/%s" $values.platformNamespace $values.s3.existingSecret | quote }}
           - name: ADMIN_DIR
