@@ -15,12 +15,10 @@ pub enum Refusal {
         problem: String,
     },
     /// A field of the plan that this version does not serve yet.
-    #[error("{path}: {value} cannot be honoured by this version of the function; remove the field")]
+    #[error("{path}: cannot be honoured by this version of the function; remove the field")]
     Later {
         /// The field.
         path: String,
-        /// What it says, shortened.
-        value: String,
     },
     /// Backups are on and nobody could open them.
     #[error(

@@ -1,10 +1,91 @@
 //! The forms in which people write values: names, quantities, versions, URLs, recipients. Each check says in one
 //! sentence what is wrong and what is right; where a value could be a secret by mistake, the sentence does not repeat it.
 
+mod host;
+mod store;
+
 use std::cmp::Ordering;
+
+pub(crate) use self::{
+    host::{host, host_suffix, host_template},
+    store::{Place, store_url},
+};
 
 /// The newest chart line this function knows, and the oldest.
 const CHART_LINES: std::ops::RangeInclusive<u64> = 19..=36;
+
+/// What a vcluster is called: anything, its key is made of it.
+pub(crate) fn id(text: &str) -> Result<(), String> {
+    match text.chars().count() {
+        1..=63 => Ok(()),
+        length => Err(format!("{length} characters; write 1 to 63")),
+    }
+}
+
+/// What tells two platforms apart, in bytes: it is a part of every key.
+pub(crate) fn platform_id(text: &str) -> Result<(), String> {
+    match text.len() {
+        1..=63 => Ok(()),
+        length => Err(format!("{length} characters; write 1 to 63")),
+    }
+}
+
+/// The name of a composed resource: what a person chose in a Composition.
+pub(crate) fn resource_name(text: &str) -> Result<(), String> {
+    if (1..=253).contains(&text.len()) && !text.contains(char::is_control) {
+        return Ok(());
+    }
+    Err("not the name of a composed resource; write it as the Composition does".to_owned())
+}
+
+/// What tells one request from another.
+pub(crate) fn token(text: &str) -> Result<(), String> {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"._:/+-".contains(&b);
+    if (1..=63).contains(&text.len()) && text.bytes().all(plain) {
+        return Ok(());
+    }
+    Err("not a word that tells requests apart; write 1 to 63 of A-Z, a-z, 0-9 and ._:/+-, as 2026-11-22a".to_owned())
+}
+
+/// What can be restored.
+pub(crate) fn restore_point(text: &str) -> Result<(), String> {
+    let plain = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+    let backup = text.split_once('/').is_some_and(|(generation, sequence)| plain(generation) && plain(sequence));
+    if ["latest", "empty"].contains(&text) || (text.len() <= 128 && backup) || text.parse::<jiff::Timestamp>().is_ok() {
+        return Ok(());
+    }
+    Err(format!(
+        "{text:?} is no backup; write latest, empty, a time as 2026-11-22T06:00:00Z, or an id as status.backup.newest \
+         has it"
+    ))
+}
+
+/// A Kubernetes version as the platform's table names it.
+pub(crate) fn kubernetes_version(text: &str) -> Result<(), String> {
+    let number = |part: &str| !part.is_empty() && part.len() <= 4 && part.bytes().all(|b| b.is_ascii_digit());
+    match (2..=3).contains(&text.split('.').count()) && text.split('.').all(number) {
+        true => Ok(()),
+        false => Err(format!("{text:?} is not a Kubernetes version; write it as \"1.33\"")),
+    }
+}
+
+/// The tag of an image.
+pub(crate) fn tag(text: &str) -> Result<(), String> {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+    if (1..=128).contains(&text.len()) && text.bytes().all(plain) && !text.starts_with(['.', '-']) {
+        return Ok(());
+    }
+    Err(format!("{text:?} is not the tag of an image; write it as v1.33.4"))
+}
+
+/// A path into the values of the vcluster chart.
+pub(crate) fn values_path(text: &str) -> Result<(), String> {
+    let name = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b));
+    if text.split('.').all(name) {
+        return Ok(());
+    }
+    Err(format!("{text:?} is not a path into values; write it as sync.toHost.ingresses"))
+}
 
 /// A DNS-1123 label: names of namespaces and of most other things.
 pub(crate) fn dns_label(text: &str) -> Result<(), String> {
@@ -40,6 +121,11 @@ pub(crate) fn principal(text: &str) -> Result<(), String> {
         return Ok(());
     }
     Err(format!("{text:?} is not a principal; write it as local://u-abc12 or keycloak_user://name@example.org"))
+}
+
+/// The name of a Secret, in which `{key}` stands for the key of the vcluster.
+pub(crate) fn secret_template(text: &str) -> Result<(), String> {
+    secret_name(&text.replacen("{key}", "k", 1))
 }
 
 /// The name of a storage class; empty: the host cluster's default.

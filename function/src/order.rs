@@ -5,6 +5,7 @@
 //! nothing runs yet, or when the owner has taken his word back.
 
 mod distro;
+mod later;
 mod made;
 mod mirror;
 
@@ -25,7 +26,7 @@ use crate::{
     observed::{BACKUP_ANNOTATION, Observed, RANCHER, Release, S3, VCLUSTER},
     platform::{Platform, RancherMode, Upgrade, unknown_size},
     render::family::{Distro, Family},
-    xr::{DeletionPolicy, Xr},
+    xr::{DeletionPolicy, Retention, Xr},
 };
 
 /// The volume of a vcluster nobody gave a size.
@@ -54,6 +55,10 @@ pub struct Order {
     pub backup: bool,
     /// Time between two backups.
     pub interval: Duration,
+    /// Which are kept.
+    pub retention: Option<Retention>,
+    /// A new one asks for a backup at once.
+    pub trigger: Option<String>,
     /// Everybody who can open them.
     pub recipients: Vec<String>,
     /// What becomes of the data.
@@ -104,6 +109,7 @@ impl Order {
     /// # Errors
     /// A wish the platform does not grant, or a change of what cannot change.
     pub fn join(xr: &Xr, platform: &Platform, observed: &Observed) -> Result<Self, Refusal> {
+        later::check(xr, platform)?;
         let names = names(xr, platform);
         observed.check(&names, platform)?;
         let running = observed.release(VCLUSTER);
@@ -136,11 +142,13 @@ impl Order {
             pods_in_order: made.is_some_and(Made::pods_in_order),
             backup,
             interval: interval_of(xr, platform, running.is_some())?,
+            retention: xr.spec.backup.retention.or(defaults.backup.retention),
+            trigger: xr.spec.backup.trigger.clone(),
             recipients,
             deletion_policy: deletion_policy(xr, platform, made, observed),
             bootstrap: xr.spec.bootstrap.or(defaults.bootstrap),
             rancher: rancher(xr, platform, observed)?,
-            rancher_owner: xr.spec.rancher.owner.clone(),
+            rancher_owner: xr.spec.rancher.owner.clone().or_else(|| defaults.rancher.owner.clone()),
         })
     }
 }

@@ -41,6 +41,16 @@ pub(crate) fn check(path: &str, value: Option<&str>, form: impl Fn(&str) -> Resu
     value.map_or(Ok(()), form).map_err(|problem| Refusal::field(path, problem))
 }
 
+/// Checks the form of every value of a list.
+pub(crate) fn check_all(
+    path: &str,
+    values: &[String],
+    form: impl Fn(&str) -> Result<(), String>,
+) -> Result<(), Refusal> {
+    let mut numbered = values.iter().enumerate();
+    numbered.try_for_each(|(index, value)| check(&format!("{path}[{index}]"), Some(value), &form))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

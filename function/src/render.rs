@@ -187,7 +187,9 @@ fn status(
     backup.extend(health.backup.clone());
     if stored {
         backup.insert("bucket".to_owned(), json!(names.bucket));
-        backup.insert("endpoint".to_owned(), json!(platform.store.endpoint));
+        if let Some(endpoint) = &platform.store.endpoint {
+            backup.insert("endpoint".to_owned(), json!(endpoint));
+        }
     }
     let mut status = Map::from_iter([("vcluster".to_owned(), vcluster), ("backup".to_owned(), Value::Object(backup))]);
     if !health.restore.is_empty() {

@@ -9,7 +9,7 @@ use crate::{
     observed::S3,
     order::Order,
     platform::Platform,
-    xr::{DeletionPolicy, Xr},
+    xr::{DeletionPolicy, Retention, Xr},
 };
 
 /// The whole Release.
@@ -41,10 +41,10 @@ fn values(xr: &Xr, platform: &Platform, order: &Order) -> Result<Value, Refusal>
         "platformNamespace": names.platform_namespace,
         "imagePullSecrets": [],
         "s3": {
-            "url": store.endpoint,
+            "url": store.endpoint.as_deref().unwrap_or_default(),
             "region": store.region.as_deref().unwrap_or_default(),
             "ca": store.ca.as_deref().unwrap_or_default(),
-            "existingSecret": store.admin_secret,
+            "existingSecret": store.admin_secret.as_deref().unwrap_or_default(),
             "adminUserKey": store.admin_user_key,
             "adminPasswordKey": store.admin_password_key,
         },
@@ -72,14 +72,19 @@ fn settings(xr: &Xr, platform: &Platform, order: &Order) -> Settings {
     Settings {
         cluster: Cluster { key: names.key.to_string(), uid: xr.uid.clone(), namespace: names.host_namespace.clone() },
         store: Store {
-            url: format!("s3://{}", names.bucket),
-            endpoint: Some(store.endpoint.clone()),
+            url: store.url_of(&names.bucket, names.key.as_str()),
+            endpoint: store.endpoint.clone(),
             region: store.region.clone(),
             path_style: Some(store.path_style),
             ca: store.ca.clone(),
             registration: Some(format!("{}/{}", names.platform_namespace, names.s3())),
         },
-        backup: Backup { interval: order.interval, recipients: order.recipients.clone(), ..Backup::default() },
+        backup: Backup {
+            interval: order.interval,
+            recipients: order.recipients.clone(),
+            retention: order.retention.and_then(Retention::rules),
+            trigger: order.trigger.clone(),
+        },
         bootstrap: order.bootstrap,
         lived: xr.lived(),
         trusted_keys,

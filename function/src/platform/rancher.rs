@@ -1,0 +1,63 @@
+//! The Rancher server.
+
+use serde::Deserialize;
+
+use super::Charts;
+use crate::{error::Refusal, forms, read};
+
+/// The Secret of the platform namespace that chart rancher-cluster reads.
+const TOKEN_SECRET: &str = "apitoken";
+
+/// The Rancher server.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Rancher {
+    /// Whether there is one, and who registers.
+    pub mode: RancherMode,
+    /// `http(s)://host[:port]`.
+    pub url: Option<String>,
+    /// The Secret of the platform namespace with the token: `apitoken`, the only name the chart knows.
+    pub token_secret: Option<String>,
+    /// PEM certificates to trust.
+    pub ca: Option<String>,
+    /// The HTTP proxy on the way to the server, http(s)://host[:port].
+    pub proxy: Option<String>,
+    /// Whether its certificate is left unchecked.
+    pub insecure: bool,
+}
+
+/// Who registers vclusters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RancherMode {
+    /// Nobody.
+    #[default]
+    None,
+    /// Chart rancher-cluster.
+    Chart,
+    /// The vcluster-rancher-operator in Rancher's own cluster, which looks for Services of vclusters.
+    Operator,
+}
+
+impl Rancher {
+    pub(super) fn check(&self, charts: &Charts) -> Result<(), Refusal> {
+        read::check("input.rancher.url", self.url.as_deref(), forms::http_url)?;
+        read::check("input.rancher.proxy", self.proxy.as_deref(), forms::http_url)?;
+        read::check("input.rancher.ca", self.ca.as_deref(), forms::certificates)?;
+        if self.token_secret.as_deref().is_some_and(|secret| secret != TOKEN_SECRET) {
+            let problem =
+                format!("chart rancher-cluster reads Secret {TOKEN_SECRET:?}, key APITOKEN; give it that name");
+            return Err(Refusal::field("input.rancher.tokenSecret", problem));
+        }
+        if self.mode != RancherMode::Chart {
+            return Ok(());
+        }
+        if self.url.is_none() {
+            return Err(Refusal::field("input.rancher.url", "missing; rancher.mode chart needs the server's URL"));
+        }
+        if charts.rancher_cluster.is_none() {
+            return Err(Refusal::field("input.charts.rancherCluster", "missing; rancher.mode chart installs it"));
+        }
+        Ok(())
+    }
+}
