@@ -26,6 +26,12 @@ pub enum Refusal {
          pair with `vcluster-backup keygen` and put its recipient (age1...) into one of the two"
     )]
     NoRecipients,
+    /// Backups are sealed with a passphrase or for recipients, never both.
+    #[error(
+        "input.encryption.passphraseSecret: there are recipients, too, in input.encryption.recipients or \
+         spec.backup.recipients; remove one of the two: a passphrase beside them would open what they alone shall open"
+    )]
+    TwoSecrecies,
     /// A composed resource of ours was made under another key.
     #[error(
         "observed resource {resource:?} belongs to key {found:?}, but this XR now derives key {key:?}: spec.id, \

@@ -13,17 +13,19 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use vcluster_proto::{
     interval,
-    status::{Point, Restore, State, Status},
+    status::{FAILED, PENDING, Point, Restore, SUCCEEDED, State, Status, WAITING_FOR_IDENTITY},
 };
 
 pub use report::{KEY_LABEL, Report, Source};
 
-use crate::{forms, order::Order, render::Condition, xr::Xr};
+use crate::{forms, order::Order, render::Condition, restore, xr::Xr};
 
 /// Intervals after which a report is stale.
 const PATIENCE: u32 = 3;
 /// The sidecar waits up to this long between two tries of a store that fails.
 const LONGEST_RETRY: Duration = Duration::from_secs(600);
+/// What is said of a request as long as the sidecar says nothing.
+const ASKED: &str = "the restore is asked for; the sidecar takes it up with its next look at its settings";
 /// Signing keys the status pins; each lost volume adds one.
 const MAX_TRUSTED_KEYS: usize = 32;
 /// Reasons that speak of the backups which are there, not of the next one.
@@ -70,21 +72,25 @@ impl Verdict {
 
 impl Health {
     /// Judges a report at a time.
-    pub fn judge(xr: &Xr, order: &Order, report: &Report, now: Timestamp) -> Self {
+    /// `advice` is what to do for an identity that is waited for.
+    pub fn judge(xr: &Xr, order: &Order, report: &Report, advice: Option<&str>, now: Timestamp) -> Self {
         if !order.backup {
             return Self::disabled(xr);
         }
         let status = report.known();
         let trusted = trusted_keys(xr, status);
         let ready = match status {
-            Some(status) => verdict(status, order.interval, now),
+            Some(status) => advised(verdict(status, order.interval, now), advice),
             None => unread(report, &Source::of(&order.names)),
         };
         let recoverable = match status {
             Some(status) => recoverable(status, &ready, &trusted),
             None => Verdict::unknown(&ready.reason, ready.message.as_str()),
         };
-        let restore = status.and_then(|status| status.restore.as_ref()).map_or_else(|| xr.restored.clone(), outcome);
+        let mut restore = restore::status(xr, status, outcome);
+        if text_of(&restore, "phase") == Some(PENDING) && text_of(&restore, "message").is_none() {
+            restore.insert("message".to_owned(), json!(advice.unwrap_or(ASKED)));
+        }
         let recovery_point = xr.lived() || status.is_some_and(|status| newest(status).is_some());
         Self {
             conditions: [
@@ -104,7 +110,7 @@ impl Health {
         Self {
             conditions: ["BackupReady", "Recoverable", "RestoreSucceeded"].map(|kind| verdict.condition(kind)),
             backup: Map::from_iter([("state".to_owned(), json!(verdict.state))]),
-            restore: xr.restored.clone(),
+            restore: restore::status(xr, None, outcome),
             recovery_point: xr.lived(),
             awaiting: false,
         }
@@ -195,14 +201,29 @@ fn recoverable(status: &Status, ready: &Verdict, trusted: &[Value]) -> Verdict {
     }
 }
 
+/// Who waits for an identity is told where to bring it.
+fn advised(verdict: Verdict, advice: Option<&str>) -> Verdict {
+    match advice {
+        Some(advice) if verdict.reason == WAITING_FOR_IDENTITY => {
+            let message = format!("{}; {advice}", verdict.message);
+            Verdict { message, ..verdict }
+        }
+        _ => verdict,
+    }
+}
+
+fn text_of<'a>(fields: &'a Map<String, Value>, field: &str) -> Option<&'a str> {
+    fields.get(field).and_then(Value::as_str)
+}
+
 /// An outcome is history: it stays true however old the report is.
 fn restored(restore: &Map<String, Value>) -> Verdict {
-    let text = |field: &str| restore.get(field).and_then(Value::as_str);
-    let message = text("message").unwrap_or("the restore has ended").to_owned();
-    match text("phase") {
-        Some("Succeeded") => Verdict::new("", Some(true), "Succeeded", message),
-        Some("Failed") => Verdict::new("", Some(false), "Failed", message),
-        Some(_) => Verdict::unknown("Pending", "the restore has not ended yet"),
+    let message = text_of(restore, "message");
+    let ended = message.unwrap_or("the restore has ended");
+    match text_of(restore, "phase") {
+        Some(SUCCEEDED) => Verdict::new("", Some(true), SUCCEEDED, ended),
+        Some(FAILED) => Verdict::new("", Some(false), FAILED, ended),
+        Some(_) => Verdict::unknown(PENDING, message.unwrap_or("the restore has not ended yet")),
         None => Verdict::unknown("NotRequested", "no restore is asked for"),
     }
 }
@@ -241,10 +262,20 @@ fn facts(status: Option<&Status>, ready: &Verdict, trusted: Vec<Value>) -> Map<S
     let Some(status) = status else { return facts };
     if let Some(newest) = newest(status) {
         put("newest", point(newest));
-        put("sizeBytes", json!(newest.size_bytes));
-        if let Some((generation, _)) = newest.id.split_once('/') {
+        let written = newest.id.split_once('/').map(|(generation, _)| generation);
+        if let Some(generation) = text::id(&status.generation).or(written) {
             put("generation", json!(generation));
         }
+    }
+    // Until everything is counted, what the newest one alone takes.
+    if let Some(bytes) = status.stored_bytes.or_else(|| newest(status).map(|newest| newest.size_bytes)) {
+        put("sizeBytes", json!(bytes));
+    }
+    if let Some(time) = status.last_verified {
+        put("lastVerified", json!(time.to_string()));
+    }
+    if forms::token(&status.last_trigger).is_ok() {
+        put("lastTrigger", json!(status.last_trigger));
     }
     if let Some(oldest) = text::point(status.oldest.as_ref()) {
         put("oldest", point(oldest));

@@ -97,6 +97,11 @@ impl Names {
         format!("{}-rancher", self.key)
     }
 
+    /// The Helm release of the copied Secrets.
+    pub fn keys(&self) -> String {
+        format!("{}-keys", self.key)
+    }
+
     /// The ConfigMap with `settings.yaml`.
     pub fn settings(&self) -> String {
         format!("{}-backup", self.key)

@@ -18,6 +18,7 @@
 //! * [`key`]: the one name every other name is made from.
 //! * [`xr`], [`platform`], [`observed`]: what is written and what is there, as types.
 //! * [`order`]: the three joined; a default never moves under a running vcluster.
+//! * [`restore`]: what the owner asks back, and whether it is done.
 //! * [`render`]: the Releases.
 //! * [`health`]: the sidecar's report, judged.
 //! * [`wire`]: the only room that knows the SDK's types.
@@ -32,6 +33,7 @@ pub mod order;
 pub mod platform;
 mod read;
 pub mod render;
+pub mod restore;
 pub mod serve;
 pub mod wire;
 pub mod xr;

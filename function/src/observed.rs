@@ -12,8 +12,10 @@ pub const VCLUSTER: &str = "vcluster";
 pub const S3: &str = "s3";
 /// The composed resource of the registration.
 pub const RANCHER: &str = "rancher";
+/// The composed resource of Secrets that are copied while they are needed.
+pub const KEYS: &str = "keys";
 /// All names that are ours.
-pub const OURS: [&str; 3] = [VCLUSTER, S3, RANCHER];
+pub const OURS: [&str; 4] = [VCLUSTER, S3, RANCHER, KEYS];
 
 /// The annotation that remembers the preset a vcluster was made with.
 pub const SIZE_ANNOTATION: &str = "vcluster.fn.crossplane.io/size";
@@ -38,6 +40,8 @@ pub struct Observed {
     pub kubeconfig: Option<Vec<u8>>,
     /// Objects that Crossplane has handed over where the sidecar's report was asked for; unset: it has not.
     pub reports: Option<Vec<Value>>,
+    /// The same for the report of the vcluster whose backups a clone reads.
+    pub origin: Option<Vec<Value>>,
 }
 
 /// One composed resource as the API server has it.
@@ -131,6 +135,7 @@ impl Observed {
             (VCLUSTER, names.key.as_str().to_owned(), &names.host_namespace, "input.hostNamespacePrefix"),
             (S3, names.s3(), &names.host_namespace, "input.hostNamespacePrefix"),
             (RANCHER, names.rancher(), &names.platform_namespace, "input.namespace"),
+            (KEYS, names.keys(), &names.platform_namespace, "input.namespace"),
         ];
         for (resource, helm_name, namespace, path) in homes {
             self.check_release(names, resource, &helm_name, namespace, path)?;
@@ -205,7 +210,8 @@ impl Observed {
     fn check_orphans(&self, platform: &Platform) -> Result<(), Refusal> {
         let charts = &platform.charts;
         let rancher = charts.rancher_cluster.as_ref().map_or("rancher-cluster", |chart| &chart.name);
-        let ours = [charts.vcluster.name.as_str(), charts.s3_register.name.as_str(), rancher];
+        let keys = charts.backup_keys.as_ref().map_or("backup-keys", |chart| &chart.name);
+        let ours = [charts.vcluster.name.as_str(), charts.s3_register.name.as_str(), rancher, keys];
         for (name, resource) in &self.resources {
             let release = Release(resource);
             let chart = release.text("/spec/forProvider/chart/name");

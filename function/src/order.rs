@@ -110,7 +110,7 @@ impl Order {
     /// A wish the platform does not grant, or a change of what cannot change.
     pub fn join(xr: &Xr, platform: &Platform, observed: &Observed) -> Result<Self, Refusal> {
         later::check(xr, platform)?;
-        let names = names(xr, platform);
+        let names = names(xr, platform, xr.id());
         observed.check(&names, platform)?;
         let running = observed.release(VCLUSTER);
         let made = running.map(|release| Made::of(release, platform)).transpose()?;
@@ -119,8 +119,11 @@ impl Order {
         let kept_sidecar = unless_taken_back(running, "backup.enabled", kept_sidecar(made, observed));
         let backup = xr.spec.backup.enabled.or(kept_sidecar).or(defaults.backup.enabled).unwrap_or(true);
         let recipients = recipients(xr, platform);
-        if backup && recipients.is_empty() {
-            return Err(Refusal::NoRecipients);
+        let passphrase = platform.encryption.passphrase_secret.is_some();
+        match (backup, recipients.is_empty(), passphrase) {
+            (true, true, false) => return Err(Refusal::NoRecipients),
+            (true, false, true) => return Err(Refusal::TwoSecrecies),
+            _ => (),
         }
         let (kept, mut fresh) = builds(xr, platform, made)?;
         if backup {
@@ -168,8 +171,9 @@ fn unless_taken_back<T>(running: Option<Release<'_>>, field: &str, runs: Option<
     runs.filter(|_| !running.is_some_and(|running| running.was_ordered(field)))
 }
 
-fn names(xr: &Xr, platform: &Platform) -> Names {
-    let identity = Identity { platform: &platform.id, group: &xr.group, kind: &xr.kind, owner: &xr.owner, id: xr.id() };
+/// The names of a vcluster of this one's owner.
+pub(crate) fn names(xr: &Xr, platform: &Platform, id: &str) -> Names {
+    let identity = Identity { platform: &platform.id, group: &xr.group, kind: &xr.kind, owner: &xr.owner, id };
     let key = Key::derive(&identity);
     Names {
         host_namespace: format!("{}{key}", platform.host_namespace_prefix),

@@ -2,9 +2,11 @@
 //! of them, changes nothing until it makes a report stale.
 //!
 //! Decisions live here, the rooms below only write: [`vcluster`] what the control plane needs to know of its sidecar,
-//! in the keys of its chart's [`family`], [`s3`] everything else the sidecar reads, [`rancher`] the registration.
+//! in the keys of its chart's [`family`], [`s3`] everything else the sidecar reads, [`keys`] what a restore is opened with,
+//! [`rancher`] the registration.
 
 pub mod family;
+mod keys;
 pub mod rancher;
 pub mod s3;
 pub mod vcluster;
@@ -17,9 +19,10 @@ use serde_json::{Map, Value, json};
 use crate::{
     error::Refusal,
     health::{Health, Report, Source},
-    observed::{EXTERNAL_NAME, Observed, RANCHER, Release, S3, VCLUSTER},
+    observed::{EXTERNAL_NAME, KEYS, Observed, RANCHER, Release, S3, VCLUSTER},
     order::{Build, Order},
     platform::{Chart, Platform, ReadyWhen},
+    restore::{self, Origin, Request},
     xr::Xr,
 };
 
@@ -41,6 +44,8 @@ pub struct Rendered {
     pub kubeconfig: Option<Vec<u8>>,
     /// Where the sidecar's report is, when it is to be read.
     pub report: Option<Source>,
+    /// Where the report of the vcluster is whose backups a clone reads.
+    pub origin: Option<Source>,
     /// When to be asked again.
     pub ttl: Option<Duration>,
 }
@@ -76,7 +81,11 @@ pub fn render(xr: &Xr, platform: &Platform, observed: &Observed, now: Timestamp)
     let running = observed.release(VCLUSTER);
     let source = Source::of(&order.names);
     let report = Report::read(observed.reports.as_deref(), &source, &xr.uid);
-    let health = Health::judge(xr, &order, &report, now);
+    let advice = keys::advice(&order, platform);
+    let health = Health::judge(xr, &order, &report, advice.as_deref(), now);
+    let request = Request::open(xr, platform, &order.names, report.known()).filter(|_| order.backup);
+    let request = request.as_ref();
+    let origin = request.and_then(|request| request.origin.as_ref()).map(Origin::source);
     // Of the s3 resource: every core adds up its resources, few listen to what is said of the XR.
     let holds_back = platform.ready_when == ReadyWhen::RecoveryPoint && order.backup && !health.recovery_point;
     let ready =
@@ -86,7 +95,13 @@ pub fn render(xr: &Xr, platform: &Platform, observed: &Observed, now: Timestamp)
     let mut objects = BTreeMap::from([(VCLUSTER, vcluster)]);
     // Desired again for ever: dropping it once would uninstall it.
     if order.backup || observed.release(S3).is_some() {
-        objects.insert(S3, s3::release(xr, platform, &order)?);
+        let trust = origin.as_ref().map(|origin| restore::keys_of(origin, observed.origin.as_deref()));
+        let asked = s3::Asked { request, trust: &trust.unwrap_or_default() };
+        objects.insert(S3, s3::release(xr, platform, &order, asked)?);
+    }
+    let need = keys::Need { order: &order, platform, request, report: &report, observed };
+    if let Some(keys) = keys::release(need)? {
+        objects.insert(KEYS, keys);
     }
     let registers = order.rancher && (ready(VCLUSTER) || observed.release(RANCHER).is_some());
     if registers {
@@ -95,12 +110,16 @@ pub fn render(xr: &Xr, platform: &Platform, observed: &Observed, now: Timestamp)
 
     let resources: BTreeMap<_, _> =
         objects.into_iter().map(|(name, object)| (name, Composed { object, ready: ready(name) })).collect();
-    let awaiting = health.awaiting || order.rancher != registers || resources.values().any(|resource| !resource.ready);
+    let awaiting = health.awaiting
+        || request.is_some()
+        || order.rancher != registers
+        || resources.values().any(|resource| !resource.ready);
     Ok(Rendered {
         status: status(xr, platform, &order, build, resources.contains_key(S3), &health),
         conditions: conditions(health, registration(&order, observed.release(RANCHER).map(Release::ready))),
         kubeconfig: running.and_then(Release::kubeconfig).or(observed.kubeconfig.as_deref()).map(<[u8]>::to_vec),
         report: order.backup.then_some(source),
+        origin,
         ttl: if awaiting { Some(AWAITING) } else { order.backup.then_some(WATCHING) },
         resources,
     })

@@ -26,6 +26,8 @@ use crate::{
 
 /// Under which the sidecar's report is asked for and handed over.
 const REPORT: &str = "backup-status";
+/// The same for the vcluster whose backups a clone reads.
+const ORIGIN: &str = "origin-status";
 
 /// Answers one request at a time. The same request gives the same answer until its report is stale.
 pub fn answer(request: &RunFunctionRequest, now: Timestamp) -> RunFunctionResponse {
@@ -59,13 +61,14 @@ fn observed(request: &RunFunctionRequest) -> Observed {
     if let Some(desired) = &request.desired {
         view.desired = desired.resources.keys().cloned().collect();
     }
-    view.reports = reports(request);
+    view.reports = handed_over(request, REPORT);
+    view.origin = handed_over(request, ORIGIN);
     view
 }
 
 /// Cores from 2.0 on answer both forms of the question, those before only the older one.
-fn reports(request: &RunFunctionRequest) -> Option<Vec<Value>> {
-    let answers = [request.required_resources.get(REPORT), request.extra_resources.get(REPORT)];
+fn handed_over(request: &RunFunctionRequest, what: &str) -> Option<Vec<Value>> {
+    let answers = [request.required_resources.get(what), request.extra_resources.get(what)];
     let mut answers = answers.into_iter().flatten().peekable();
     answers.peek()?;
     Some(answers.flat_map(|answer| &answer.items).map(|item| object(item.resource.as_ref())).collect())
@@ -95,13 +98,15 @@ fn encode(rendered: Rendered, answer: &mut RunFunctionResponse) {
         desired.ready = if composed.ready { Ready::True } else { Ready::False } as i32;
     }
     answer.conditions.extend(rendered.conditions.into_iter().map(condition));
-    if let Some(source) = rendered.report {
-        require(source, answer);
+    for (what, source) in [(REPORT, rendered.report), (ORIGIN, rendered.origin)] {
+        if let Some(source) = source {
+            require(what, source, answer);
+        }
     }
 }
 
 /// By name and namespace for cores from 2.0 on; those before look up a name without a namespace, or labels everywhere.
-fn require(Source { name, namespace, key }: Source, answer: &mut RunFunctionResponse) {
+fn require(what: &str, Source { name, namespace, key }: Source, answer: &mut RunFunctionResponse) {
     let select = |r#match, namespace| ResourceSelector {
         api_version: "v1".to_owned(),
         kind: "ConfigMap".to_owned(),
@@ -110,9 +115,9 @@ fn require(Source { name, namespace, key }: Source, answer: &mut RunFunctionResp
     };
     let labels = [(KEY_LABEL.to_owned(), key)].into_iter().collect();
     let requirements = answer.requirements.get_or_insert_default();
-    requirements.resources.insert(REPORT.to_owned(), select(Match::MatchName(name), Some(namespace)));
+    requirements.resources.insert(what.to_owned(), select(Match::MatchName(name), Some(namespace)));
     let by_label = select(Match::MatchLabels(MatchLabels { labels }), None);
-    requirements.extra_resources.insert(REPORT.to_owned(), by_label);
+    requirements.extra_resources.insert(what.to_owned(), by_label);
 }
 
 /// Beside what earlier steps put into the status, never over it.

@@ -15,7 +15,8 @@ use crate::error::Refusal;
 const CLAIM_NAMESPACE: &str = "crossplane.io/claim-namespace";
 
 /// What `status.backup` keeps for later requests whatever this version makes of it.
-const REMEMBERED: [&str; 6] = ["generation", "lastVerified", "newest", "oldest", "sizeBytes", "trustedKeys"];
+const REMEMBERED: [&str; 7] =
+    ["generation", "lastTrigger", "lastVerified", "newest", "oldest", "sizeBytes", "trustedKeys"];
 /// What `status.restore` keeps: an outcome outlives the report that brought it.
 const OUTCOME: [&str; 5] = ["at", "from", "id", "message", "phase"];
 

@@ -182,7 +182,7 @@ fn a_map_of_everything_is_refused_not_ignored() {
     for field in ["kubernetesVersion", "access", "values", "restore", "distro", "anything"] {
         spec.insert(field.to_owned(), json!({"a": 1}));
         let one = World::new().with(|w| w.xr["spec"] = json!({ field: {"a": 1} }));
-        assert!(one.refusal().starts_with(&format!("spec.{field}: ")), "{}", one.refusal());
+        assert!(one.refusal().starts_with(&format!("spec.{field}")), "{}", one.refusal());
     }
     assert!(World::new().with(|w| w.xr["spec"] = Value::Object(spec)).refusal().starts_with("spec."));
 }

@@ -25,6 +25,16 @@ impl Source {
         Self { name: names.status(), namespace: names.host_namespace.clone(), key: names.key.to_string() }
     }
 
+    /// The report's text, if an object is this ConfigMap.
+    pub(crate) fn document<'a>(&self, object: &'a Value) -> Option<&'a str> {
+        if self.is(object) { object.get("data")?.get(FILE_NAME)?.as_str() } else { None }
+    }
+
+    /// The uid of the ConfigMap, if it is among what Crossplane has handed over.
+    pub(crate) fn uid<'a>(&self, given: Option<&'a [Value]>) -> Option<&'a str> {
+        given?.iter().find(|object| self.is(object))?.pointer("/metadata/uid")?.as_str()
+    }
+
     /// Anybody may label a ConfigMap in a namespace of his own: only name and namespace tell whose it is.
     fn is(&self, object: &Value) -> bool {
         let has = |pointer: &str, want: &str| object.pointer(pointer).and_then(Value::as_str) == Some(want);
@@ -54,8 +64,7 @@ impl Report {
     /// Looks through what Crossplane has handed over; `uid` is the XR's, and an XR without one is nobody's.
     pub fn read(given: Option<&[Value]>, source: &Source, uid: &str) -> Self {
         let Some(given) = given else { return Self::NotRead };
-        let map = given.iter().find(|object| source.is(object));
-        let yaml = map.and_then(|map| map.get("data")?.get(FILE_NAME)?.as_str()).unwrap_or_default();
+        let yaml = given.iter().find_map(|object| source.document(object)).unwrap_or_default();
         if yaml.trim().is_empty() {
             return Self::Missing;
         }

@@ -155,7 +155,7 @@ fn what_is_said_of_a_restore() {
       {"at":"2026-11-23T07:00:00Z","from":"g/7","id":"2026-11-22a","message":"cannot open backup g/7","phase":"Failed"}
     false Failed: the restore has ended
       {"at":"2026-11-23T07:00:00Z","from":"g/7","id":"2026-11-22a","phase":"Failed"}
-    Unknown Pending: the restore has not ended yet
+    Unknown Pending: x
       {"at":"2026-11-23T07:00:00Z","from":"g/7","id":"2026-11-22a","message":"x","phase":"Thinking"}
     Unknown NotRequested: no restore is asked for
       {"at":"2026-11-23T07:00:00Z","from":"g/7","id":"2026-11-22a"}

@@ -2,29 +2,24 @@
 
 use crate::{
     error::Refusal,
-    platform::{Platform, RancherMode, Register},
+    platform::{Platform, RancherMode},
     xr::Xr,
 };
 
 /// # Errors
 /// The first field that is there and would have no effect.
 pub(super) fn check(xr: &Xr, platform: &Platform) -> Result<(), Refusal> {
-    let (spec, defaults, encryption) = (&xr.spec, &platform.defaults, &platform.encryption);
+    let (spec, defaults) = (&xr.spec, &platform.defaults);
     let fields = [
-        ("spec.restore", spec.restore.is_some()),
         ("spec.access", spec.access.host.is_some()),
         ("spec.kubernetesVersion", spec.kubernetes_version.is_some()),
         ("spec.values", !spec.values.is_empty()),
         ("input.defaults.access", defaults.access.host.is_some()),
         ("input.defaults.kubernetesVersion", defaults.kubernetes_version.is_some()),
         ("input.defaults.values", !defaults.values.is_empty()),
-        ("input.store.register", platform.store.register == Register::None),
         ("input.store.quota", platform.store.quota.is_some()),
         ("input.rancher.mode", platform.rancher.mode == RancherMode::Operator),
         ("input.usages", platform.usages.is_some()),
-        ("input.encryption.identitySecret", encryption.identity_secret.is_some()),
-        ("input.encryption.passphraseSecret", encryption.passphrase_secret.is_some()),
-        ("input.encryption.autoRestore", encryption.auto_restore),
         ("input.adopt", platform.adopt != crate::platform::Adopt::default()),
     ];
     match fields.into_iter().find(|(_, said)| *said) {

@@ -8,17 +8,27 @@ use crate::{
     error::Refusal,
     observed::S3,
     order::Order,
-    platform::Platform,
+    platform::{Platform, Register},
+    restore::{self, Request},
     xr::{DeletionPolicy, Retention, Xr},
 };
 
+/// What an open request adds to the settings.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked<'a> {
+    /// It.
+    pub(super) request: Option<&'a Request<'a>>,
+    /// Signing keys of the vcluster whose backups it reads.
+    pub(super) trust: &'a [String],
+}
+
 /// The whole Release.
-pub(super) fn release(xr: &Xr, platform: &Platform, order: &Order) -> Result<Value, Refusal> {
+pub(super) fn release(xr: &Xr, platform: &Platform, order: &Order, asked: Asked<'_>) -> Result<Value, Refusal> {
     let names = &order.names;
     let chart = chart(&platform.charts.s3_register, order);
     let mut object = super::release(S3, &names.s3(), &names.host_namespace, order, platform, &chart);
     let spec = &mut object["spec"];
-    spec["forProvider"]["values"] = values(xr, platform, order)?;
+    spec["forProvider"]["values"] = values(xr, platform, order, asked)?;
     match order.deletion_policy {
         // An uninstall destroys nothing, and nothing uninstalls it.
         DeletionPolicy::Retain => {
@@ -31,9 +41,9 @@ pub(super) fn release(xr: &Xr, platform: &Platform, order: &Order) -> Result<Val
     Ok(object)
 }
 
-fn values(xr: &Xr, platform: &Platform, order: &Order) -> Result<Value, Refusal> {
+fn values(xr: &Xr, platform: &Platform, order: &Order, asked: Asked<'_>) -> Result<Value, Refusal> {
     let (names, store) = (&order.names, &platform.store);
-    let settings = settings(xr, platform, order).to_yaml();
+    let settings = settings(xr, platform, order, asked).to_yaml();
     let settings = settings.map_err(|error| Refusal::field("spec.backup", error.to_string()))?;
     let mut values = json!({
         "clustername": names.key.as_str(),
@@ -48,27 +58,26 @@ fn values(xr: &Xr, platform: &Platform, order: &Order) -> Result<Value, Refusal>
             "adminUserKey": store.admin_user_key,
             "adminPasswordKey": store.admin_password_key,
         },
-        "register": "minio",
+        "register": match store.register { Register::Minio => "minio", Register::None => "none" },
         "allowDelete": store.allow_delete,
         "deletionPolicy": order.deletion_policy.as_str(),
         "settings": settings,
         // Rendered only beside the vcluster's own policy, which is off: alone it would shut every other way.
         "networkPolicy": { "enabled": false, "ports": [] },
     });
+    // The user may read the other bucket as long as the clone is being made, and no longer.
+    let origin = asked.request.and_then(|request| request.origin.as_ref());
+    if let Some(origin) = origin.filter(|_| store.register == Register::Minio) {
+        values["readFrom"] = json!([origin.names.bucket]);
+    }
     if let Some(image) = &platform.images.registration {
         values["image"] = json!(image);
     }
     Ok(values)
 }
 
-fn settings(xr: &Xr, platform: &Platform, order: &Order) -> Settings {
+fn settings(xr: &Xr, platform: &Platform, order: &Order, asked: Asked<'_>) -> Settings {
     let (names, store) = (&order.names, &platform.store);
-    let mut trusted_keys: Vec<String> = Vec::new();
-    for key in xr.trusted_keys().chain(platform.trust.iter().map(String::as_str)) {
-        if !trusted_keys.iter().any(|known| known == key) {
-            trusted_keys.push(key.to_owned());
-        }
-    }
     Settings {
         cluster: Cluster { key: names.key.to_string(), uid: xr.uid.clone(), namespace: names.host_namespace.clone() },
         store: Store {
@@ -77,7 +86,8 @@ fn settings(xr: &Xr, platform: &Platform, order: &Order) -> Settings {
             region: store.region.clone(),
             path_style: Some(store.path_style),
             ca: store.ca.clone(),
-            registration: Some(format!("{}/{}", names.platform_namespace, names.s3())),
+            registration: (store.register == Register::Minio)
+                .then(|| format!("{}/{}", names.platform_namespace, names.s3())),
         },
         backup: Backup {
             interval: order.interval,
@@ -87,7 +97,7 @@ fn settings(xr: &Xr, platform: &Platform, order: &Order) -> Settings {
         },
         bootstrap: order.bootstrap,
         lived: xr.lived(),
-        trusted_keys,
-        restore: None,
+        trusted_keys: restore::trusted(xr, platform, asked.trust),
+        restore: asked.request.map(Request::settings),
     }
 }

@@ -279,8 +279,8 @@ mod tests {
         insta::assert_snapshot!(sentences.join("\n"), @r#"
         spec.backup.interval: "often" is not a duration; write it as 30s, 1m or 1h30m
         spec.backup.interval: invalid type: integer `60`, expected a string
-        spec.backup.intervall: unknown field `intervall`, expected one of `enabled`, `interval`, `recipients`; remove it or mend its name
-        spec.sise: unknown field `sise`, expected one of `id`, `chartVersion`, `distro`, `size`, `storage`, `backup`, `deletionPolicy`, `bootstrap`, `rancher`; remove it or mend its name
+        spec.backup.intervall: unknown field `intervall`, expected one of `enabled`, `interval`, `retention`, `recipients`, `trigger`; remove it or mend its name
+        spec.sise: unknown field `sise`, expected one of `id`, `chartVersion`, `kubernetesVersion`, `size`, `distro`, `storage`, `access`, `backup`, `deletionPolicy`, `bootstrap`, `restore`, `rancher`, `values`; remove it or mend its name
         spec.size: invalid type: integer `3`, expected a string
         spec.deletionPolicy: unknown variant `Keep`, expected `Retain` or `Delete`
         spec.bootstrap: unknown variant `Newest`, expected `Latest` or `Empty`
@@ -292,7 +292,7 @@ mod tests {
         spec.storage.size: "0" is no room at all; write it as 5Gi
         spec.storage.className: "a: b" is not the name of an object; write a-z, 0-9, - and ., a letter or digit at both ends
         spec.rancher.owner: "a\"; curl" is not a principal; write it as local://u-abc12 or keycloak_user://name@example.org
-        spec.a b: unknown field `a b`, expected one of `id`, `chartVersion`, `distro`, `size`, `storage`, `backup`, `deletionPolicy`, `bootstrap`, `rancher`; remove it or mend its name
+        spec.a b: unknown field `a b`, expected one of `id`, `chartVersion`, `kubernetesVersion`, `size`, `distro`, `storage`, `access`, `backup`, `deletionPolicy`, `bootstrap`, `restore`, `rancher`, `values`; remove it or mend its name
         spec.chartVersion: "v0.36.1" is not a chart version; write it as 0.36.1
         spec.chartVersion: vcluster chart 0.18.1 is not one this version of the function renders; use 0.19 to 0.36
         spec.distro: unknown variant `k0s`, expected `k8s` or `k3s`

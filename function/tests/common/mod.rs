@@ -72,6 +72,8 @@ pub struct World {
     pub desired: State,
     /// What Crossplane hands over where the report is asked for; unset: nothing, as 1.14 does.
     pub reports: Option<Vec<Value>>,
+    /// The same for the report of the vcluster whose backups a clone reads.
+    pub origin: Option<Vec<Value>>,
     /// The time.
     pub now: Timestamp,
 }
@@ -87,6 +89,7 @@ impl World {
             kubeconfig: None,
             desired: State::default(),
             reports: None,
+            origin: None,
             now: now(),
         }
     }
@@ -144,13 +147,14 @@ impl World {
             state.resources.insert(name.clone(), resource);
         }
         let items = |reports: &Vec<Value>| Resources { items: reports.iter().map(resource).collect() };
-        let reports = self.reports.as_ref().map(|reports| ("backup-status".to_owned(), items(reports)));
+        let given = [("backup-status", &self.reports), ("origin-status", &self.origin)];
+        let given = given.into_iter().filter_map(|(what, given)| Some((what.to_owned(), items(given.as_ref()?))));
         RunFunctionRequest {
             meta: Some(RequestMeta { tag: "tag".to_owned(), ..RequestMeta::default() }),
             observed: Some(state),
             desired: Some(self.desired.clone()),
             input: self.input.as_object().map(json_to_struct),
-            required_resources: reports.into_iter().collect(),
+            required_resources: given.collect(),
             ..RunFunctionRequest::default()
         }
     }

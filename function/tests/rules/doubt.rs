@@ -97,7 +97,10 @@ fn a_platform_that_cannot_be_used_is_refused_with_path_value_and_remedy() {
         |i| i["images"]["registry"] = json!("https://registry.example.org/"),
         |i| i["store"]["endpoint"] = json!("minio:9000"),
         |i| i["store"]["endpoint"] = json!("http://admin:hunter2@minio:9000"),
-        |i| i["store"]["register"] = json!("none"),
+        |i| {
+            i["store"]["register"] = json!("none");
+            i["store"]["quota"] = json!("1Gi");
+        },
         |i| i["store"]["register"] = json!("manual"),
         |i| i["store"]["bucketPrefix"] = json!("Bucket_"),
         |i| i["store"]["adminSecret"] = json!({"password": "hunter2"}),
@@ -127,7 +130,7 @@ fn a_platform_that_cannot_be_used_is_refused_with_path_value_and_remedy() {
     input: missing; the Composition's step needs an input of apiVersion vcluster.fn.crossplane.io/v1alpha1 and kind Platform
     input.kind: "Input"; the Composition's step needs an input of apiVersion vcluster.fn.crossplane.io/v1alpha1 and kind Platform
     input.apiVersion: "vcluster.fn.crossplane.io/v9"; the Composition's step needs an input of apiVersion vcluster.fn.crossplane.io/v1alpha1 and kind Platform
-    input.colour: unknown field `colour`, expected one of `apiVersion`, `kind`, `metadata`, `id`, `namespace`, `hostNamespacePrefix`, `charts`, `images`, `store`, `encryption`, `trust`, `rancher`, `sizes`, `limits`, `providerConfig`, `readyWhen`, `defaults`; remove it or mend its name
+    input.colour: unknown field `colour`, expected one of `apiVersion`, `kind`, `metadata`, `id`, `namespace`, `hostNamespacePrefix`, `charts`, `images`, `store`, `encryption`, `trust`, `rancher`, `sizes`, `kubernetesVersions`, `limits`, `valuePaths`, `providerConfig`, `readyWhen`, `usages`, `adopt`, `defaults`; remove it or mend its name
     input: missing field `id`; it has no default, write it
     input.id: 0 characters; write 1 to 63
     input.namespace: "Platform" is not a DNS label; write at most 63 of a-z, 0-9 and -, a letter or digit at both ends
@@ -146,17 +149,17 @@ fn a_platform_that_cannot_be_used_is_refused_with_path_value_and_remedy() {
     input.images.registry: "https://registry.example.org/" is not a registry; write it as registry.example.org/mirror
     input.store.endpoint: "minio:9000" is not a URL of the form http(s)://host[:port], without a path
     input.store.endpoint: holds a user or password; credentials belong into a Secret
-    input.store.register: "none" cannot be honoured by this version of the function; remove the field
+    input.store.quota: store.register: none makes no bucket to set it on; remove it
     input.store.register: unknown variant `manual`, expected `minio` or `none`
     input.store.bucketPrefix: "Bucket_" cannot stand before a name; write at most 23 of a-z, 0-9 and -, a letter or digit first
     input.store.adminSecret: invalid type: map, expected a string
-    input.store.adminPassword: unknown field `adminPassword`, expected one of `endpoint`, `region`, `ca`, `pathStyle`, `register`, `adminSecret`, `adminUserKey`, `adminPasswordKey`, `bucketPrefix`, `allowDelete`; remove it or mend its name
+    input.store.adminPassword: unknown field `adminPassword`, expected one of `url`, `endpoint`, `region`, `ca`, `pathStyle`, `register`, `adminSecret`, `adminUserKey`, `adminPasswordKey`, `credentialsSecret`, `credentialsRevision`, `bucketPrefix`, `quota`, `allowDelete`; remove it or mend its name
     input.store.adminUserKey: not a key of a Secret; write the name of the key, not its content
     input.store.ca: not a PEM certificate; begin it with -----BEGIN CERTIFICATE-----
     input.store.ca: holds a private key; only certificates belong here
     input.encryption.recipients[0]: not an age recipient; copy the whole of age1... (62 characters) as `vcluster-backup keygen` prints it
     input.trust[0]: not a signing key; copy it from status.backup.trustedKeys, as ed25519: and 44 characters of base64
-    input.rancher.mode: unknown variant `operator`, expected `none` or `chart`
+    input.rancher.mode: cannot be honoured by this version of the function; remove the field
     input.rancher.url: missing; rancher.mode chart needs the server's URL
     input.rancher.insecure: invalid type: string "false", expected a boolean
     input.rancher.tokenSecret: chart rancher-cluster reads Secret "apitoken", key APITOKEN; give it that name
@@ -179,7 +182,7 @@ fn a_claim_that_asks_too_much_is_refused() {
         |s| s["storage"] = json!({"size": "51Gi"}),
         |s| s["backup"]["interval"] = json!("1s"),
         |s| s["distro"] = json!("k3s"),
-        |s| s["restore"] = json!({"id": "a", "at": "latest"}),
+        |s| s["restore"] = json!({"id": "a", "at": "yesterday"}),
         |s| s["id"] = json!("x".repeat(64)),
     ];
     let mut sentences: Vec<String> =
@@ -195,7 +198,7 @@ fn a_claim_that_asks_too_much_is_refused() {
     spec.storage.size: "51Gi" is more than this platform gives; ask for at most 50Gi
     spec.backup.interval: 1s is less than this platform gives; ask for at least 10s
     spec.distro: "k3s" is gone from the vcluster chart with 0.33, and 0.36.1 is wanted; write k8s, or take a chart from 0.19 to 0.32
-    spec.restore: this object cannot be honoured by this version of the function; remove the field
+    spec.restore.at: "yesterday" is no backup; write latest, empty, a time as 2026-11-22T06:00:00Z, or an id as status.backup.newest has it
     spec.id: 64 characters; write 1 to 63
     spec.rancher.enabled: true, but this platform has no Rancher (input.rancher.mode: none); remove the field
     "#);

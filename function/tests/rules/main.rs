@@ -7,3 +7,4 @@ mod doubt;
 mod health;
 mod protocol;
 mod restarts;
+mod restores;
