@@ -192,6 +192,36 @@ fn our_chart_with_the_rendered_values_passes_lint_and_a_strict_server() {
     }
 }
 
+#[test]
+#[ignore = "needs the real programs of e2e/tools"]
+fn chart_backup_keys_copies_what_is_rendered_once_the_sources_are_there() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let cluster = start(folder.path());
+    let chart = tools::repository().join("package/charts/backup-keys");
+    let about = yaml::documents(&std::fs::read_to_string(chart.join("Chart.yaml")).expect("readable")).remove(0);
+    for (example, release, values) in values_of("backup-keys", folder.path()) {
+        assert_eq!(release["spec"]["forProvider"]["chart"]["version"], about["version"], "{example}: the chart here");
+        let _ = helm(&["lint", "--strict", &chart.display().to_string()], &values);
+        let (given, home) =
+            (&release["spec"]["forProvider"]["values"], yaml::str_at(&release, "/spec/forProvider/namespace"));
+        for namespace in [home, yaml::str_at(given, "/hostNamespace")] {
+            cluster.apply(&format!("{{apiVersion: v1, kind: Namespace, metadata: {{name: {namespace:?}}}}}"));
+        }
+        for key in ["identity", "passphrase"] {
+            if let Some(name) = given[key]["secret"].as_str() {
+                let place = format!("{{name: {name:?}, namespace: {home:?}}}");
+                cluster
+                    .apply(&format!("{{apiVersion: v1, kind: Secret, metadata: {place}, stringData: {{{key}: x}}}}"));
+            }
+        }
+        let (chart, values) = (chart.display().to_string(), values.display().to_string());
+        let name = format!("{example}-keys");
+        let install = ["install", &name, &chart, "--namespace", home, "--values", &values, "--dry-run=server"];
+        let manifest = cluster.helm(&install).ok();
+        assert!(manifest.contains("kind: Secret"), "{example}: {manifest}");
+    }
+}
+
 /// `VCLUSTER_CHARTS` names a folder with the unpacked chart of each version in a folder of that name: `0.36.1/`.
 #[test]
 #[ignore = "needs the real programs of e2e/tools"]

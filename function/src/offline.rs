@@ -261,7 +261,7 @@ fn conditions(response: &RunFunctionResponse, unready: &[&str]) -> Value {
             "type": "Ready",
             "status": "False",
             "reason": "Creating",
-            "message": format!("Unready resources: {}", unready.join(", ")),
+            "message": format!("Unready resources: {}", listed(unready)),
         });
     }
     let ours = response.conditions.iter().map(|condition| {
@@ -281,6 +281,15 @@ fn conditions(response: &RunFunctionResponse, unready: &[&str]) -> Value {
         condition
     });
     all.collect()
+}
+
+/// Names as Crossplane lists them: three at most, in its own punctuation.
+fn listed(names: &[&str]) -> String {
+    match names {
+        [one, two, three] => format!("{one}, {two}, and {three}"),
+        [one, two, three, more @ ..] => format!("{one}, {two}, {three}, and {} more", more.len()),
+        few => few.join(", "),
+    }
 }
 
 /// What Crossplane itself adds to a composed resource.

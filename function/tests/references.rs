@@ -84,6 +84,15 @@ fn writers(rendered: &Rendered) -> Objects {
         write("Secret", &home, format!("{name}-key"), &["identity", "passphrase"]);
         write("Secret", &platform, text(&v["s3"], "existingSecret"), &["rootUser", "rootPassword"]);
     }
+    if rendered.releases.contains_key("keys") {
+        // A person, once for each Secret the Platform names; chart backup-keys copies them.
+        let (v, platform) = (rendered.values("keys"), rendered.home("keys"));
+        for (what, key) in [("identity", "identity"), ("passphrase", "passphrase")] {
+            if let Some(secret) = v[what]["secret"].as_str() {
+                write("Secret", &platform, secret.to_owned(), &[key]);
+            }
+        }
+    }
     write("Secret", "vcluster-platform", "apitoken".to_owned(), &["APITOKEN"]);
     objects
 }
@@ -184,6 +193,49 @@ fn the_settings_speak_of_the_vcluster_and_store_that_are_made() {
             assert!(keys.contains(&text(&s3["s3"], field).as_str()), "{example}: {field}");
         }
     }
+}
+
+#[test]
+fn what_is_copied_lies_in_the_platform_namespace_and_arrives_where_the_pod_mounts_it() {
+    let mut seen = std::collections::BTreeSet::new();
+    for (example, rendered) in Rendered::all().into_iter().filter(|(_, r)| r.releases.contains_key("keys")) {
+        let (written, keys) = (writers(&rendered), rendered.values("keys"));
+        assert_eq!(rendered.home("keys"), text(rendered.values("s3"), "platformNamespace"), "{example}");
+        assert_eq!(text(keys, "hostNamespace"), rendered.home("vcluster"), "{example}");
+        let volumes = pod(&rendered.releases["vcluster"]).volumes;
+        let mounted = volumes.iter().find(|volume| volume["name"] == "backup-key").expect("mounted");
+        let copy = format!("{}-key", text(keys, "clustername"));
+        assert_eq!(text(&mounted["secret"], "secretName"), copy, "{example}");
+        for what in ["identity", "passphrase"].into_iter().filter(|what| keys.get(what).is_some()) {
+            let source = ("Secret", rendered.home("keys"), text(&keys[what], "secret"));
+            assert!(written.get(&source).is_some_and(|held| held.contains(&what)), "{example}: {source:?}");
+            assert_ne!(source.2, copy, "{example}: a copy is no source");
+            seen.insert(what);
+        }
+    }
+    assert_eq!(seen.into_iter().collect::<Vec<_>>(), ["identity", "passphrase"], "an example shows each");
+}
+
+#[test]
+fn a_clone_may_read_the_bucket_it_is_told_of_and_gets_the_identity_that_opens_it() {
+    let mut seen = 0;
+    for (example, rendered) in Rendered::all() {
+        let s3 = rendered.values("s3");
+        let settings = Settings::from_yaml(&text(s3, "settings")).expect("readable");
+        let source = settings.restore.and_then(|restore| restore.from);
+        assert_eq!(
+            source.is_some(),
+            s3.get("readFrom").is_some(),
+            "{example}: a right for a request, and none without"
+        );
+        let Some(source) = source else { continue };
+        let bucket = source.url.strip_prefix("s3://").expect("an S3 store");
+        assert_eq!(s3["readFrom"], serde_json::json!([bucket]), "{example}");
+        assert!(bucket.ends_with(&source.key), "{example}: {bucket}");
+        assert!(text(&rendered.values("keys")["identity"], "secret").contains(&source.key), "{example}");
+        seen += 1;
+    }
+    assert!(seen > 0, "an example shows a clone");
 }
 
 #[test]
