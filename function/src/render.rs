@@ -100,7 +100,7 @@ pub fn render(xr: &Xr, platform: &Platform, observed: &Observed, now: Timestamp)
         objects.insert(S3, s3::release(xr, platform, &order, asked)?);
     }
     let need = keys::Need { order: &order, platform, request, report: &report, observed };
-    if let Some(keys) = keys::release(need)? {
+    if let Some(keys) = keys::release(need) {
         objects.insert(KEYS, keys);
     }
     let registers = order.rancher && (ready(VCLUSTER) || observed.release(RANCHER).is_some());

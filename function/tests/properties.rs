@@ -6,6 +6,7 @@ use common::{World, bytes, config_map, names};
 use function_sdk_rust::proto::v1::Severity;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
+use vcluster_proto::status::{self, Status};
 
 /// Any JSON, of the depth that manifests have.
 fn any_json() -> impl Strategy<Value = Value> {
@@ -145,6 +146,35 @@ proptest! {
         let mut document: Value = serde_saphyr::from_str(&common::report().to_yaml().expect("YAML")).expect("YAML");
         edit(&mut document, &path, value);
         lawful(&World::healthy().with(|w| w.reports = Some(vec![config_map(&document.to_string())])));
+    }
+
+    /// An identity is taken from a restore by its outcome, and by nothing else that a report may say.
+    #[test]
+    fn an_open_request_keeps_its_identity_over_any_edit_of_a_report(
+        path in prop::collection::vec(any::<usize>(), 0..8),
+        value in any_json(),
+        phase in prop_oneof!["Pending", "Succeeded", "Failed", "[a-zA-Z]{0,9}"],
+        id in prop_oneof![Just("a".to_owned()), word()],
+    ) {
+        let mut world = World::healthy().with(|w| {
+            w.input["encryption"]["identitySecret"] = json!("{key}-identity");
+            w.input["charts"]["backupKeys"] =
+                json!({"name": "backup-keys", "repository": "https://charts.example.org", "version": "0.1.0"});
+            w.xr["spec"]["restore"] = json!({"id": "a"});
+        });
+        world.settle();
+        let restore = Some(status::Restore { id, phase, ..Default::default() });
+        let mut document: Value =
+            serde_saphyr::from_str(&Status { restore, ..common::report() }.to_yaml().expect("YAML")).expect("YAML");
+        edit(&mut document, &path, value);
+        let text = document.to_string();
+        let ended = Status::from_yaml(&text).is_ok_and(|status| {
+            let ours = status.uid == common::report().uid;
+            ours && status.restore.is_some_and(|r| r.id == "a" && ["Succeeded", "Failed"].contains(&r.phase.as_str()))
+        });
+        world.reports = Some(vec![config_map(&text)]);
+        lawful(&world);
+        prop_assert_eq!(world.desired("keys").is_some(), !ended);
     }
 
     #[test]

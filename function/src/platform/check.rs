@@ -19,10 +19,30 @@ impl Platform {
         self.limits.check()?;
         self.defaults.check(self)?;
         self.encryption.check()?;
+        self.check_backup_keys()?;
         self.adopt.check()?;
         read::check_all("input.trust", &self.trust, forms::signing_key)?;
         read::check_all("input.valuePaths", &self.value_paths, forms::values_path)?;
         read::check("input.providerConfig.name", Some(&self.provider_config.name), forms::object_name)
+    }
+}
+
+impl Platform {
+    /// A restore is no time to learn that the chart is missing.
+    fn check_backup_keys(&self) -> Result<(), Refusal> {
+        let (encryption, store) = (&self.encryption, &self.store);
+        let secrets = [
+            ("encryption.identitySecret", encryption.identity_secret.is_some()),
+            ("encryption.passphraseSecret", encryption.passphrase_secret.is_some()),
+            ("store.credentialsSecret", store.credentials_secret.is_some()),
+        ];
+        match secrets.into_iter().find(|(_, named)| *named && self.charts.backup_keys.is_none()) {
+            Some((field, _)) => {
+                let problem = format!("missing; it copies the Secret that input.{field} names");
+                Err(Refusal::field("input.charts.backupKeys", problem))
+            }
+            None => Ok(()),
+        }
     }
 }
 

@@ -8,7 +8,6 @@ use vcluster_proto::status::{State, Status, WAITING_FOR_IDENTITY};
 
 use super::chart;
 use crate::{
-    error::Refusal,
     forms::Place,
     health::Report,
     observed::{KEYS, Observed},
@@ -28,16 +27,10 @@ pub(super) struct Need<'a> {
 }
 
 /// The whole Release, when it is needed.
-///
-/// # Errors
-/// The Platform names Secrets and no chart that copies them.
-pub(super) fn release(need: Need<'_>) -> Result<Option<Value>, Refusal> {
+pub(super) fn release(need: Need<'_>) -> Option<Value> {
     let Need { order, platform, .. } = need;
-    let Some(values) = values(need) else { return Ok(None) };
-    let Some(backup_keys) = &platform.charts.backup_keys else {
-        let problem = "missing; it copies the Secrets that input.encryption and input.store name";
-        return Err(Refusal::field("input.charts.backupKeys", problem));
-    };
+    // Both or none: the Platform is checked for it.
+    let (values, backup_keys) = (values(need)?, platform.charts.backup_keys.as_ref()?);
     let names = &order.names;
     let chart = chart(backup_keys, order);
     let mut object = super::release(KEYS, &names.keys(), &names.platform_namespace, order, platform, &chart);
@@ -45,7 +38,7 @@ pub(super) fn release(need: Need<'_>) -> Result<Option<Value>, Refusal> {
     spec["forProvider"]["values"] = values;
     spec["managementPolicies"] = json!(["*"]);
     spec["rollbackLimit"] = json!(3);
-    Ok(Some(object))
+    Some(object)
 }
 
 /// What to do for the identity that a restore waits for; none: it is on its way, or none is needed.

@@ -248,7 +248,11 @@ fn a_passphrase_stays_as_long_as_there_are_backups_and_suffers_no_recipients() {
         assert!(both.refusal().starts_with("input.encryption.passphraseSecret: there are recipients, too"));
     }
     let no_chart = world.with(|w| _ = w.input["charts"].as_object_mut().expect("charts").remove("backupKeys"));
-    assert!(no_chart.refusal().starts_with("input.charts.backupKeys: missing; it copies"));
+    assert!(
+        no_chart.refusal().starts_with(
+            "input.charts.backupKeys: missing; it copies the Secret that input.encryption.passphraseSecret"
+        )
+    );
 }
 
 #[test]
