@@ -1,5 +1,7 @@
 //! Tables: a report and the time of the look on the left, what is said of it on the right.
 
+use vcluster_proto::status::Restore;
+
 use super::*;
 
 const OBSERVED: &str = "2026-11-23T07:00:00Z";
