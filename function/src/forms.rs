@@ -272,6 +272,17 @@ impl Ord for Version {
     }
 }
 
+/// Ours begin with 0.1.0. The upstream chart, of the same name, cannot be installed by provider-helm from 1.4 on, and
+/// draws a new password at each upgrade.
+pub(crate) fn s3_register(text: &str) -> Result<(), String> {
+    match Version::parse(text)?.numbers {
+        [0, 0, _] => Err(format!(
+            "{text:?} is the upstream chart of that name, which loses the user's password; use 0.1.0 or newer, of this project"
+        )),
+        _ => Ok(()),
+    }
+}
+
 /// `http(s)://host[:port]` and nothing more; credentials in a URL would travel into a ConfigMap.
 pub(crate) fn http_url(text: &str) -> Result<(), String> {
     let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));

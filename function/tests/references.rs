@@ -282,7 +282,7 @@ fn the_registration_finds_the_vcluster_and_its_token() {
 }
 
 #[test]
-fn trap_08_what_may_change_is_not_in_the_values_of_the_vcluster() {
+fn what_may_change_is_not_in_the_values_of_the_vcluster() {
     // The pod template carries a hash of all values: each change of them restarts the tenant's API server.
     for (example, rendered) in Rendered::all() {
         let values = rendered.values("vcluster").to_string();

@@ -92,7 +92,7 @@ impl Charts {
             read::check(&format!("input.charts.{field}.repository"), Some(repository), forms::repository)?;
             read::check(&format!("input.charts.{field}.pullSecret"), pull_secret.as_deref(), forms::secret_name)?;
         }
-        read::check("input.charts.s3Register.version", Some(&self.s3_register.version), version)?;
+        read::check("input.charts.s3Register.version", Some(&self.s3_register.version), forms::s3_register)?;
         let optional = |chart: &Option<Chart>| chart.as_ref().map(|chart| chart.version.clone());
         read::check("input.charts.rancherCluster.version", optional(&self.rancher_cluster).as_deref(), version)?;
         read::check("input.charts.backupKeys.version", optional(&self.backup_keys).as_deref(), version)
