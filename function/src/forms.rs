@@ -2,6 +2,7 @@
 //! sentence what is wrong and what is right; where a value could be a secret by mistake, the sentence does not repeat it.
 
 mod host;
+pub(crate) mod pattern;
 mod store;
 
 use std::cmp::Ordering;
@@ -103,6 +104,15 @@ pub(crate) fn object_name(text: &str) -> Result<(), String> {
         return Ok(());
     }
     Err(format!("{text:?} is not the name of an object; write a-z, 0-9, - and ., a letter or digit at both ends"))
+}
+
+/// A kind, of which an API's plural is made.
+pub(crate) fn kind(text: &str) -> Result<(), String> {
+    let capital = text.starts_with(|c: char| c.is_ascii_uppercase());
+    if text.len() < 63 && capital && text.chars().all(|c| c.is_ascii_alphanumeric()) {
+        return Ok(());
+    }
+    Err(format!("{text:?} is not a kind; write letters and digits, a capital first, as VCluster"))
 }
 
 /// The name of a Secret. What stands here by mistake may be its content.

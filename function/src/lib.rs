@@ -21,12 +21,14 @@
 //! * [`restore`]: what the owner asks back, and whether it is done.
 //! * [`render`]: the Releases.
 //! * [`health`]: the sidecar's report, judged.
+//! * [`manifests`]: XRD, Composition, rights and reference pages, printed from the types.
 //! * [`wire`]: the only room that knows the SDK's types.
 
 pub mod error;
 mod forms;
 pub mod health;
 pub mod key;
+pub mod manifests;
 pub mod observed;
 pub mod offline;
 pub mod order;

@@ -1,9 +1,9 @@
-//! Parses, sets up logs, dispatches: `serve` without a command, `render` for files.
+//! Parses, sets up logs, dispatches: `serve` without a command, `render` for files, `manifests` for what is applied.
 
 use std::{io::Write, process::ExitCode};
 
 use clap::Parser;
-use function_vcluster::{error::Error, offline, serve};
+use function_vcluster::{error::Error, manifests, offline, serve};
 
 /// Turns a claim for a vcluster into its Helm releases: bucket, control plane with backups, registration.
 ///
@@ -21,12 +21,15 @@ struct Cli {
 enum Command {
     /// Render an XR with a Composition's step of ours, without Crossplane, containers or a network
     Render(offline::Files),
+    /// Print XRD, Composition, Function and rights for an API group of your own; with --only also packages and pages
+    Manifests(manifests::Args),
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match &cli.command {
         Some(Command::Render(files)) => offline::run(files).map(|yaml| print(&yaml)),
+        Some(Command::Manifests(args)) => manifests::print(args).map(|text| print(&text)),
         None => serve(&cli.serve),
     };
     match done {

@@ -11,7 +11,8 @@ mod store;
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use vcluster_proto::API_VERSION;
 
@@ -28,14 +29,17 @@ use crate::{error::Refusal, read};
 pub const KIND: &str = "Platform";
 
 /// What the platform team decides.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Platform {
-    #[serde(rename = "apiVersion")]
+    #[serde(rename = "apiVersion", skip_serializing)]
+    #[schemars(skip)]
     _api_version: String,
-    #[serde(rename = "kind")]
+    #[serde(rename = "kind", skip_serializing)]
+    #[schemars(skip)]
     _kind: String,
-    #[serde(rename = "metadata", default)]
+    #[serde(rename = "metadata", default, skip_serializing)]
+    #[schemars(skip)]
     _metadata: serde::de::IgnoredAny,
     /// Tells two platforms apart that share a store.
     pub id: String,
@@ -88,7 +92,7 @@ pub struct Platform {
 }
 
 /// provider-helm's configuration.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ProviderConfig {
     /// Its name.
@@ -105,7 +109,7 @@ impl Default for ProviderConfig {
 }
 
 /// The kinds of configuration of provider-helm's group helm.m.crossplane.io.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum ProviderConfigKind {
     /// One for the whole cluster.
     #[default]
@@ -125,7 +129,7 @@ impl ProviderConfigKind {
 }
 
 /// When an order is ready.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum ReadyWhen {
     /// When its Releases are.
     #[default]
@@ -135,7 +139,7 @@ pub enum ReadyWhen {
 }
 
 /// The API of the Usages that keep the order of deletion.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum UsageApi {
     /// Crossplane 1.14 to 1.20, where the feature has to be switched on.
     #[serde(rename = "apiextensions.crossplane.io/v1beta1")]
@@ -146,7 +150,7 @@ pub enum UsageApi {
 }
 
 /// Releases of a hand-written Composition to go on with, by the names of their composed resources.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Adopt {
     /// The Release of chart s3-register; it is never upgraded again.

@@ -3,6 +3,7 @@
 //! Whose values they are is settled here, what they mean together with the platform's defaults in [`crate::order`].
 
 mod spec;
+pub mod status;
 
 use serde_json::{Map, Value};
 

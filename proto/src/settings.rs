@@ -156,6 +156,7 @@ pub struct Source {
 
 /// What an empty disk does when only backups of an earlier life are there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Bootstrap {
     /// Restore the newest of them.
     Latest,

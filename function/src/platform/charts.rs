@@ -1,11 +1,12 @@
 //! Charts and images: where everything comes from.
 
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::{error::Refusal, forms, read};
 
 /// The charts.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Charts {
     /// The vcluster.
@@ -19,7 +20,7 @@ pub struct Charts {
 }
 
 /// A chart in a repository.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Chart {
     /// Its name.
@@ -33,7 +34,7 @@ pub struct Chart {
 }
 
 /// The vcluster chart, with the versions tenants may choose.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct VclusterChart {
     /// Its name.
@@ -53,7 +54,7 @@ pub struct VclusterChart {
 }
 
 /// Whether a new default moves running vclusters.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Upgrade {
     /// With the owner's next edit that restarts the control plane anyway.
     #[default]
@@ -63,7 +64,7 @@ pub enum Upgrade {
 }
 
 /// Images that are not the charts' own.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Images {
     /// `vcluster-backup`.

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use vcluster_proto::{interval, settings::Bootstrap};
 
 use super::{Platform, unknown_size};
@@ -16,7 +17,7 @@ use crate::{
 };
 
 /// For every optional field of the XR.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Defaults {
     /// The Kubernetes version of new vclusters, one of kubernetesVersions; unset: the chart's own.
@@ -42,13 +43,14 @@ pub struct Defaults {
 }
 
 /// Backups, unless the tenant says otherwise.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct DefaultBackup {
     /// Whether the sidecar is there.
     pub enabled: Option<bool>,
     /// Time between two backups.
     #[serde(with = "interval::optional")]
+    #[schemars(with = "Option<String>", regex(pattern = forms::pattern::INTERVAL))]
     pub interval: Option<Duration>,
     /// Which backups are kept.
     pub retention: Option<Retention>,

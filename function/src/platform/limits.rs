@@ -2,13 +2,14 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use vcluster_proto::{interval, settings::MIN_INTERVAL};
 
 use crate::{error::Refusal, forms, read};
 
 /// A preset.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Size {
     /// Requests of the control plane.
@@ -20,7 +21,7 @@ pub struct Size {
 }
 
 /// The images behind a Kubernetes version; a distro without one does not have the version.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct KubernetesVersion {
     /// The tag of the image for k8s, as v1.33.4.
@@ -30,11 +31,12 @@ pub struct KubernetesVersion {
 }
 
 /// What tenants may not exceed.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Limits {
     /// The shortest time between two backups.
-    #[serde(deserialize_with = "interval::deserialize")]
+    #[serde(with = "interval")]
+    #[schemars(with = "String", regex(pattern = forms::pattern::INTERVAL))]
     pub min_interval: Duration,
     /// The largest volume.
     pub max_storage: Option<String>,

@@ -1,6 +1,7 @@
 //! The Rancher server.
 
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::Charts;
 use crate::{error::Refusal, forms, read};
@@ -9,7 +10,7 @@ use crate::{error::Refusal, forms, read};
 const TOKEN_SECRET: &str = "apitoken";
 
 /// The Rancher server.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Rancher {
     /// Whether there is one, and who registers.
@@ -27,7 +28,7 @@ pub struct Rancher {
 }
 
 /// Who registers vclusters.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum RancherMode {
     /// Nobody.

@@ -1,6 +1,7 @@
 //! The object store, and who can open what is in it.
 
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     error::Refusal,
@@ -9,7 +10,7 @@ use crate::{
 };
 
 /// The object store.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Store {
     /// Where the backups of a vcluster go: s3://, gs://, az:// or file:///data/, with {bucket} or {key} as one part of the
@@ -51,7 +52,7 @@ pub struct Store {
 }
 
 /// Who makes buckets and users.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Register {
     /// A Job with `mc`.
@@ -62,7 +63,7 @@ pub enum Register {
 }
 
 /// Who can open backups.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Encryption {
     /// age recipients of the platform, joined with each tenant's.

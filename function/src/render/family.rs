@@ -10,7 +10,8 @@
 //! Below 0.20 no schema looks at the values, unknown keys are ignored; from 0.20 each family refuses the keys of the
 //! others. What is written here is read back by `order/made.rs`: both go by the same [`Places`].
 
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::forms::Version;
@@ -21,7 +22,7 @@ pub const SIDECAR: &str = "backup";
 pub const RESTORE: &str = "backup-restore";
 
 /// The Kubernetes inside a vcluster.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Distro {
     /// Upstream Kubernetes.

@@ -4,7 +4,8 @@
 
 use std::time::Duration;
 
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use vcluster_proto::{
     interval,
@@ -34,14 +35,17 @@ const MACHINERY: [&str; 13] = [
 pub type Values = Map<String, Value>;
 
 /// What is ordered; unset fields are the platform's to fill in.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Spec {
     /// The name everything is derived from instead of the object's own; it never changes.
+    #[schemars(length(min = 1, max = 63))]
     pub id: Option<String>,
     /// A version of the vcluster chart that the platform allows.
+    #[schemars(regex(pattern = forms::pattern::CHART_VERSION))]
     pub chart_version: Option<String>,
     /// The Kubernetes version, one of those the platform offers, as "1.33".
+    #[schemars(regex(pattern = forms::pattern::KUBERNETES_VERSION))]
     pub kubernetes_version: Option<String>,
     /// A preset of the platform: requests, limits and the size of the volume.
     pub size: Option<String>,
@@ -66,17 +70,18 @@ pub struct Spec {
 }
 
 /// The volume of the control plane.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Storage {
     /// Its size, as 5Gi.
+    #[schemars(regex(pattern = forms::pattern::QUANTITY))]
     pub size: Option<String>,
     /// Its class; empty: the host cluster's default.
     pub class_name: Option<String>,
 }
 
 /// How the API server is reached from outside of the host cluster.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Access {
     /// A host name for an ingress, the certificate and the kubeconfig; it must end as the platform says.
@@ -84,40 +89,44 @@ pub struct Access {
 }
 
 /// Backups, as a tenant orders them.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Backup {
     /// Whether backups are made.
     pub enabled: Option<bool>,
     /// Time between two backups, as 1m.
     #[serde(with = "interval::optional")]
+    #[schemars(with = "Option<String>", regex(pattern = forms::pattern::INTERVAL))]
     pub interval: Option<Duration>,
     /// Which backups are kept; unset: all of them, until the bucket's own rules expire them.
     pub retention: Option<Retention>,
     /// age recipients (age1...) that can open the backups, beside the platform's.
+    #[schemars(inner(regex(pattern = forms::pattern::RECIPIENT)))]
     pub recipients: Vec<String>,
     /// Any text: each new one asks for a backup at once.
+    #[schemars(regex(pattern = forms::pattern::TOKEN))]
     pub trigger: Option<String>,
 }
 
 /// Which backups are kept: one stays when any of the rules keeps it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Retention {
     /// The newest so many.
     pub keep_last: Option<u32>,
     /// The newest of each of the newest so many hours that have one.
     pub keep_hourly: Option<u32>,
-    /// The same for days.
+    /// The newest of each of the newest so many days that have one.
     pub keep_daily: Option<u32>,
-    /// The same for weeks, which begin on Monday.
+    /// The newest of each of the newest so many weeks that have one; a week begins on Monday.
     pub keep_weekly: Option<u32>,
-    /// The same for months.
+    /// The newest of each of the newest so many months that have one.
     pub keep_monthly: Option<u32>,
-    /// The same for years.
+    /// The newest of each of the newest so many years that have one.
     pub keep_yearly: Option<u32>,
     /// All that are younger than this, as 48h.
     #[serde(with = "interval::optional")]
+    #[schemars(with = "Option<String>", regex(pattern = forms::pattern::INTERVAL))]
     pub keep_within: Option<Duration>,
 }
 
@@ -138,10 +147,11 @@ impl Retention {
 }
 
 /// A restore that is asked for. It is done once: its outcome is remembered by its id.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Restore {
     /// Tells this request from others; a new one asks again.
+    #[schemars(regex(pattern = forms::pattern::TOKEN))]
     pub id: String,
     /// What is restored: latest, empty, a time as 2026-11-22T06:00:00Z, or the id of a backup.
     #[serde(default = "latest")]
@@ -151,19 +161,21 @@ pub struct Restore {
     pub from: Option<RestoreSource>,
     /// Signing keys (ed25519:...) to believe beside those that are known.
     #[serde(default)]
+    #[schemars(inner(regex(pattern = forms::pattern::SIGNING_KEY)))]
     pub trust: Vec<String>,
 }
 
 /// Another vcluster of the same owner.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RestoreSource {
     /// Its spec.id, or the name of its object where it has none.
+    #[schemars(length(min = 1, max = 63))]
     pub id: String,
 }
 
 /// The Rancher registration, as a tenant orders it.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Rancher {
     /// Whether the vcluster is registered; an explicit false removes a registration.
@@ -173,7 +185,7 @@ pub struct Rancher {
 }
 
 /// What becomes of a tenant's data when the order is deleted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum DeletionPolicy {
     /// Bucket, store user and volume stay.
     Retain,
