@@ -213,6 +213,7 @@ impl Lineage {
         store.put_file(&data_key, &mut captured.spool, captured.digest.size).await?;
         let identity = self.store_key(store).await?;
         let manifest = Manifest {
+            changed: None,
             cluster: cluster.key.clone(),
             data: Data { key: data_key, sha256: captured.digest.sha256.clone(), size: captured.digest.size },
             format: FORMAT,
@@ -224,6 +225,7 @@ impl Lineage {
             page_size: captured.page_size,
             parent: None,
             previous: self.previous.clone(),
+            requests: Vec::new(),
             restored_from: captured.restored_from.clone(),
             revision: captured.revision,
             root: captured.root.clone(),

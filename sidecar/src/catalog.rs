@@ -10,13 +10,16 @@ use jiff::Timestamp;
 
 use crate::{
     error::Error,
-    manifest::{self, Signed},
+    manifest::{self, Kind, Signed},
     signing::PublicKey,
     store::{Fault, Store},
 };
 
 /// Every manifest lives below this folder.
 const ROOT: &str = "v1";
+
+/// The longest chain: a full, a diff and this many deltas.
+pub const MOST_DELTAS: usize = 59;
 
 /// Which backup is meant.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,6 +90,8 @@ pub struct Catalog {
     pub entries: Vec<Signed>,
     /// Those that cannot be read, and why.
     pub rejected: Vec<String>,
+    /// Keys of data objects that a manifest names and the store does not list.
+    missing: BTreeSet<String>,
     store: String,
 }
 
@@ -96,7 +101,7 @@ impl Catalog {
     /// # Errors
     /// The store fails. A broken manifest is no error: it is named in `rejected`.
     pub async fn load(store: &Store) -> Result<Self, Error> {
-        let keys = store.list(ROOT).await?.into_iter().filter(|key| key.ends_with(".json")).collect();
+        let (keys, data): (Vec<_>, BTreeSet<_>) = split(store.list(ROOT).await?);
         let mut entries = BTreeMap::new();
         let mut rejected = BTreeSet::new();
         let mut objects = std::pin::pin!(store.get_many(keys));
@@ -112,19 +117,66 @@ impl Catalog {
                 Err(error) => return Err(error),
             }
         }
-        Ok(Self::new(entries.into_values().collect(), rejected.into_iter().collect(), store.url()))
+        let mut catalog = Self::new(entries.into_values().collect(), rejected.into_iter().collect(), store.url());
+        catalog.note_missing(&data);
+        Ok(catalog)
+    }
+
+    fn note_missing(&mut self, listed: &BTreeSet<String>) {
+        let named = self.entries.iter().map(|e| &e.manifest.data.key);
+        self.missing = named.filter(|key| !listed.contains(*key)).cloned().collect();
     }
 
     /// A catalog of these manifests.
     #[must_use]
     pub fn new(entries: Vec<Signed>, rejected: Vec<String>, store: &str) -> Self {
-        Self { entries, rejected, store: store.to_owned() }
+        Self { entries, rejected, missing: BTreeSet::new(), store: store.to_owned() }
     }
 
     /// Only what `keep` says.
     #[must_use]
     pub fn filter(&self, keep: impl Fn(&Signed) -> bool) -> Self {
-        Self::new(self.entries.iter().filter(|e| keep(e)).cloned().collect(), self.rejected.clone(), &self.store)
+        let entries = self.entries.iter().filter(|e| keep(e)).cloned().collect();
+        Self { entries, rejected: self.rejected.clone(), missing: self.missing.clone(), store: self.store.clone() }
+    }
+
+    /// Everything a restore of this backup reads, in that order: a full, at most one diff, at most [`MOST_DELTAS`]
+    /// deltas. Parents are named by digest, so trust in the last is trust in all.
+    ///
+    /// # Errors
+    /// [`Error::ChainBroken`] names what is not there, [`Error::Damaged`] a chain that no writer makes.
+    pub fn chain<'a>(&'a self, point: &'a Signed) -> Result<Vec<&'a Signed>, Error> {
+        let broken = |missing: String| Error::ChainBroken { point: point.manifest.id(), missing };
+        let wrong = |why: &str| Error::Damaged { object: format!("backup {}", point.manifest.id()), why: why.into() };
+        let mut links = vec![point];
+        let mut link = point;
+        while let Some(parent) = &link.manifest.parent {
+            if links.len() == MOST_DELTAS + 2 {
+                return Err(wrong("its chain is longer than any writer makes"));
+            }
+            let found = self.entries.iter().find(|e| e.digest == parent.digest);
+            let found = found.ok_or_else(|| broken(format!("backup {}", parent.id())))?;
+            if !may_follow(found, link) {
+                return Err(wrong("its chain is none that a writer makes"));
+            }
+            links.push(found);
+            link = found;
+        }
+        let deltas = links.iter().filter(|l| l.manifest.kind == Kind::Delta).count();
+        if link.manifest.kind != Kind::Full || deltas > MOST_DELTAS {
+            return Err(wrong("its chain is none that a writer makes"));
+        }
+        if let Some(gone) = links.iter().map(|l| &l.manifest.data.key).find(|key| self.missing.contains(*key)) {
+            return Err(broken(format!("object {gone}")));
+        }
+        links.reverse();
+        Ok(links)
+    }
+
+    /// Whether everything that a restore of this backup reads is there.
+    #[must_use]
+    pub fn complete(&self, point: &Signed) -> bool {
+        self.chain(point).is_ok()
     }
 
     /// Manifests no other one follows. Of one writer's generation only the last can be a head, whatever is missing in
@@ -238,6 +290,30 @@ impl Catalog {
     }
 }
 
+/// Manifests, and everything else.
+fn split(keys: impl IntoIterator<Item = String>) -> (Vec<String>, BTreeSet<String>) {
+    let (mut manifests, mut others) = (Vec::new(), BTreeSet::new());
+    for key in keys {
+        if key.ends_with(".json") {
+            manifests.push(key);
+        } else {
+            others.insert(key);
+        }
+    }
+    (manifests, others)
+}
+
+/// A diff follows its full, a delta anything, a full nothing.
+fn may_follow(parent: &Signed, child: &Signed) -> bool {
+    let (parent, child) = (&parent.manifest, &child.manifest);
+    let kinds = match child.kind {
+        Kind::Full => false,
+        Kind::Diff => parent.kind == Kind::Full,
+        Kind::Delta => true,
+    };
+    kinds && parent.page_size == child.page_size
+}
+
 fn untrusted(signed: &Signed) -> Error {
     Error::Untrusted { point: signed.manifest.id(), signer: signed.signer.to_string() }
 }
@@ -334,6 +410,69 @@ mod tests {
         let forged = manifest::verify(&manifest.sign(&forger).expect("signed"), &manifest.key()).expect("verifies");
         let entries = chain(&signer, "g", 1, &[]).into_iter().chain([forged]).collect();
         assert_eq!(Catalog::new(entries, vec![], "file:///x").highest_revision(&only(&signer)), 7);
+    }
+
+    /// A full, a diff if asked, then deltas, each naming its parent.
+    fn incremental(signer: &Signer, generation: &str, with_diff: bool, deltas: u64) -> Vec<Signed> {
+        let mut entries: Vec<Signed> = Vec::new();
+        for sequence in 1..=1 + u64::from(with_diff) + deltas {
+            let mut manifest = example(generation, sequence);
+            manifest.kind = match sequence {
+                1 => Kind::Full,
+                2 if with_diff => Kind::Diff,
+                _ => Kind::Delta,
+            };
+            manifest.parent = entries.last().map(Signed::as_head);
+            manifest.data.key = format!("{}.x", manifest::stem(manifest.kind, generation, sequence));
+            let bytes = manifest.sign(signer).expect("signed");
+            entries.push(manifest::verify(&bytes, &manifest.key()).expect("verifies"));
+        }
+        entries
+    }
+
+    #[test]
+    fn a_chain_is_a_full_a_diff_and_deltas_in_the_order_they_are_read() {
+        let (_dir, signer) = signer();
+        for (with_diff, deltas) in [(false, 0), (true, 0), (false, 59), (true, 59)] {
+            let catalog = Catalog::new(incremental(&signer, "g", with_diff, deltas), vec![], "file:///x");
+            let last = catalog.entries.last().expect("not empty");
+            let chain: Vec<u64> =
+                catalog.chain(last).expect("whole").iter().map(|link| link.manifest.sequence).collect();
+            assert_eq!(chain, (1..=1 + u64::from(with_diff) + deltas).collect::<Vec<_>>());
+        }
+        let catalog = Catalog::new(incremental(&signer, "g", true, 60), vec![], "file:///x");
+        assert!(matches!(catalog.chain(&catalog.entries[61]), Err(Error::Damaged { .. })), "no writer makes that");
+    }
+
+    #[test]
+    fn what_is_missing_of_a_chain_is_named() {
+        let (_dir, signer) = signer();
+        let whole = Catalog::new(incremental(&signer, "g", true, 3), vec![], "file:///x");
+        for gone in 0..4 {
+            let mut catalog = whole.clone();
+            let lost = catalog.entries.remove(gone).manifest.id();
+            let error = catalog.chain(catalog.entries.last().expect("there")).expect_err("broken");
+            assert!(error.to_string().contains(&lost), "{error}");
+        }
+        let mut catalog = whole.clone();
+        let listed = whole.entries.iter().map(|e| e.manifest.data.key.clone()).filter(|key| !key.contains("/diff/"));
+        catalog.note_missing(&listed.collect());
+        assert!(catalog.complete(&catalog.entries[0]), "the full alone is there");
+        let error = catalog.chain(&catalog.entries[4]).expect_err("broken");
+        assert!(error.to_string().contains("v1/diff/g/00000002.x"), "{error}");
+    }
+
+    #[test]
+    fn a_parent_of_the_same_name_but_other_content_is_none() {
+        // Whoever may put into the bucket replaces what a delta builds on.
+        let (_dir, signer) = signer();
+        let mut entries = incremental(&signer, "g", false, 1);
+        let mut planted = entries[0].manifest.clone();
+        planted.root = "11".into();
+        let bytes = planted.sign(&signer).expect("signed");
+        entries[0] = manifest::verify(&bytes, &planted.key()).expect("verifies");
+        let catalog = Catalog::new(entries, vec![], "file:///x");
+        assert!(matches!(catalog.chain(&catalog.entries[1]), Err(Error::ChainBroken { .. })));
     }
 
     #[test]

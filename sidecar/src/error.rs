@@ -117,6 +117,17 @@ pub enum Error {
         /// What does not fit.
         why: String,
     },
+    /// A diff or delta without what it builds on.
+    #[error(
+        "cannot restore backup {point}: it builds on {missing}, which is not in the store; name another point by --at, \
+         `vcluster-backup list` shows what there is"
+    )]
+    ChainBroken {
+        /// The backup.
+        point: String,
+        /// The backup or object that is gone.
+        missing: String,
+    },
     /// The store is older than what the status document pins.
     #[error(
         "{store} has been rolled back: the newest backup known here is {pinned}, the store does not have it; name the \
@@ -232,6 +243,7 @@ impl Error {
             Self::TwoWriters { .. } => "TwoWriters",
             Self::Untrusted { .. } => "Untrusted",
             Self::Damaged { .. } => "Damaged",
+            Self::ChainBroken { .. } => "ChainBroken",
             Self::RolledBack { .. } => "RolledBack",
             Self::Busy { .. } => "DatabaseBusy",
             Self::Locked { .. } => "Locked",

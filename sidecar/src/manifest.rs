@@ -84,7 +84,7 @@ pub struct Data {
     pub size: u64,
 }
 
-/// A head that a generation follows: by digest, and by name for the day that manifest is lost.
+/// Another backup: by digest, and by name for the day that manifest is lost.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Head {
     /// SHA-256 of the manifest, in hex.
@@ -95,9 +95,33 @@ pub struct Head {
     pub sequence: u64,
 }
 
+impl Head {
+    /// `<generation>/<sequence>`.
+    #[must_use]
+    pub fn id(&self) -> String {
+        id(&self.generation, self.sequence)
+    }
+}
+
+/// A restore request that was served: its id is never served again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Request {
+    /// The backup that was asked for, or `empty`.
+    pub from: String,
+    /// Tells requests apart.
+    pub id: String,
+    /// `Succeeded` or `Failed`; a word of a later version counts as served.
+    pub outcome: String,
+    /// When it ended.
+    pub time: Timestamp,
+}
+
 /// Line 1. Fields stand in alphabetical order, so that what serde writes is canonical.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
+    /// Pages in the payload of a diff or delta.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changed: Option<u32>,
     /// The vcluster's one name.
     pub cluster: String,
     /// The data object.
@@ -117,12 +141,15 @@ pub struct Manifest {
     pub page_count: u32,
     /// Bytes of a page.
     pub page_size: u32,
-    /// The backup a diff or delta builds on: its id.
+    /// The backup a diff or delta builds on, maybe of an earlier generation: a diff's is the full.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub parent: Option<String>,
+    pub parent: Option<Head>,
     /// SHA-256 of the previous manifest of this writer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous: Option<String>,
+    /// Restore requests served so far, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub requests: Vec<Request>,
     /// The backup this life of the database began from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restored_from: Option<String>,
@@ -149,6 +176,12 @@ impl Manifest {
     #[must_use]
     pub fn id(&self) -> String {
         id(&self.generation, self.sequence)
+    }
+
+    /// Bytes of the database.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        u64::from(self.page_size) * u64::from(self.page_count)
     }
 
     /// The manifest's own key below the store's prefix.
@@ -242,6 +275,7 @@ pub(crate) mod tests {
 
     pub(crate) fn example(generation: &str, sequence: u64) -> Manifest {
         Manifest {
+            changed: None,
             cluster: "team-a-abcdefgh".into(),
             data: Data {
                 key: format!("{}.tar.zst.age", stem(Kind::Full, generation, sequence)),
@@ -257,6 +291,7 @@ pub(crate) mod tests {
             page_size: 4096,
             parent: None,
             previous: None,
+            requests: Vec::new(),
             restored_from: None,
             revision: 7,
             root: "00".into(),
