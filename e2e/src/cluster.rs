@@ -40,6 +40,19 @@ impl Cluster {
         self.kine.stop();
     }
 
+    /// What others reach it by.
+    #[must_use]
+    pub fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
+    }
+
+    /// Applies CRDs and waits until their kinds are served.
+    pub fn apply_crds(&self, yaml: &str) {
+        self.apply(yaml);
+        let wait = ["wait", "--for=condition=Established", "--timeout=60s", "crd", "--all"];
+        let _ = self.kubectl(&wait, "").ok();
+    }
+
     /// Runs kubectl.
     #[must_use]
     pub fn kubectl(&self, arguments: &[&str], input: &str) -> Said {
@@ -55,6 +68,23 @@ impl Cluster {
     #[must_use]
     pub fn accepts(&self, yaml: &str) -> Said {
         self.kubectl(&["apply", "--server-side", "--dry-run=server", "--validate=strict", "--filename", "-"], yaml)
+    }
+
+    /// Waits until `found` says so of an object, and returns what the server had then.
+    ///
+    /// # Panics
+    /// When patience ends: the message shows the object.
+    pub fn wait_for(&self, kind: &str, namespace: &str, name: &str, found: impl Fn(&Value) -> bool) -> Value {
+        let start = std::time::Instant::now();
+        loop {
+            let object = self.object(kind, namespace, name);
+            if let Some(object) = object.as_ref().filter(|object| found(object)) {
+                return object.clone();
+            }
+            let waits = start.elapsed() < std::time::Duration::from_secs(60);
+            assert!(waits, "{kind} {name} of {namespace:?} did not become what is expected: {object:#?}");
+            std::thread::sleep(std::time::Duration::from_millis(200));
+        }
     }
 
     /// One object, or `None` when it is not there.

@@ -1,4 +1,4 @@
-//! Our function as Crossplane's render commands meet it: a gRPC server without TLS.
+//! Our function as Crossplane meets it: a gRPC server, without TLS for the render commands and with it for the core.
 
 use std::path::Path;
 use std::process::Command;
@@ -18,11 +18,21 @@ impl Function {
     /// Starts the server and waits until it listens.
     #[must_use]
     pub fn start(folder: &Path) -> Self {
+        Self::start_with(folder, &["--insecure"])
+    }
+
+    /// The same over mTLS, with the certificates in `certificates`.
+    #[must_use]
+    pub fn start_with_tls(folder: &Path, certificates: &Path) -> Self {
+        Self::start_with(folder, &["--tls-certs-dir", &certificates.display().to_string()])
+    }
+
+    fn start_with(folder: &Path, arguments: &[&str]) -> Self {
         let address = format!("127.0.0.1:{}", tools::free_port());
         let mut server = Running::start(
             "function-vcluster",
             folder,
-            Command::new(tools::ours("function-vcluster")).args(["--insecure", "--address", &address]),
+            Command::new(tools::ours("function-vcluster")).args(["--address", &address]).args(arguments),
         );
         server.wait_until("it listens", || std::net::TcpStream::connect(&address).is_ok());
         Self { _server: server, address }

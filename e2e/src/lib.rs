@@ -4,6 +4,7 @@
 //! - [`tools`]: where the real programs are, and our own two, built like the tests;
 //! - [`process`]: a program that runs until it is dropped, with its log;
 //! - [`cluster`]: kine and kube-apiserver; [`minio`]: the store; [`function`]: our gRPC server;
+//! - [`crossplane`]: its real core over such a cluster, with our function behind it;
 //! - [`pod`]: a container of a rendered manifest, run as a process with its mounts as folders; [`job`]: one of the chart;
 //! - [`examples`], [`yaml`]: what was rendered.
 //!
@@ -11,6 +12,7 @@
 //! `E2E_TOOLS_BIN=$(e2e/tools/build) cargo test --package e2e -- --ignored --test-threads=1`.
 
 pub mod cluster;
+pub mod crossplane;
 pub mod examples;
 pub mod function;
 pub mod job;

@@ -29,6 +29,20 @@ pub fn tool(name: &str) -> PathBuf {
     path
 }
 
+/// The CRDs of a program that is not run, as one text; `name` is one of `e2e/tools/crds/modules`.
+///
+/// # Panics
+/// When they have not been fetched.
+#[must_use]
+pub fn crds(name: &str) -> String {
+    let path = folder().join("crds").join(name);
+    let entries =
+        std::fs::read_dir(&path).unwrap_or_else(|error| panic!("{}: {error}; run e2e/tools/build", path.display()));
+    let mut files: Vec<PathBuf> = entries.map(|entry| entry.expect("readable").path()).collect();
+    files.sort();
+    files.iter().map(|file| format!("{}\n---\n", std::fs::read_to_string(file).expect("readable"))).collect()
+}
+
 /// One of our own programs, built in the profile of this test.
 ///
 /// Cargo builds libraries of dependencies for a test, but not their programs, so this asks it to; with nothing to do

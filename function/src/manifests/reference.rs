@@ -69,8 +69,7 @@ fn section(page: &mut String, path: &str, schema: &Value, defaults: Defaults) {
         let (kind, inner) = kind(&place, field);
         let about = cell(field["description"].as_str().unwrap_or_default());
         let kind = if required(name) { format!("{kind}, required") } else { kind };
-        let default =
-            field.get("default").filter(|default| !default.is_object()).map(|default| format!("`{}`", text(default)));
+        let default = field.get("default").map(|default| format!("`{}`", text(default)));
         _ = match shown {
             true => writeln!(page, "| `{name}` | {kind} | {} | {about} |", default.unwrap_or_default()),
             false => writeln!(page, "| `{name}` | {kind} | {about} |"),

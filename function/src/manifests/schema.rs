@@ -73,14 +73,9 @@ fn structural(schema: Value) -> Value {
     Value::Object(keywords)
 }
 
-/// An unset default is none.
+/// An unset default is none, and the fields of an object say their own.
 fn says_nothing(default: &Value) -> bool {
-    match default {
-        Value::Null => true,
-        Value::Array(items) => items.is_empty(),
-        Value::Object(fields) => fields.values().all(says_nothing),
-        _ => false,
-    }
+    default.is_null() || default.is_object() || default.as_array().is_some_and(Vec::is_empty)
 }
 
 /// Alternatives become one schema: an optional value is that value, and an enum a list of words, each explained.
