@@ -17,13 +17,16 @@ use ring::rand::{SecureRandom, SystemRandom};
 
 use crate::{
     catalog::{Catalog, Trust},
+    config::Config,
     error::Error,
     keys::{self, GenerationKey, Recipients},
+    lock::Lock,
     manifest::{self, Data, FORMAT, Head, Kind, Layout, Manifest, Signed},
     payload,
+    requests::Ledger,
     seal::{Digest, Sealer},
     signing::Signer,
-    sqlite::Live,
+    sqlite::{self, Live},
     store::{self, Store},
 };
 
@@ -73,6 +76,7 @@ pub struct Captured {
     page_count: u32,
     revision: i64,
     restored_from: Option<String>,
+    requests: Vec<manifest::Request>,
     /// What was copied; equal marks mean that nothing has changed since.
     pub mark: Mark,
 }
@@ -120,11 +124,12 @@ pub fn capture(
     let (page_size, page_count, revision) = (snapshot.page_size, snapshot.page_count, snapshot.revision);
     let mark = Mark { version: snapshot.version, pki: payload::fingerprint(&pki) };
     let restored_from = snapshot.restored_from.clone();
+    let requests = Ledger::load(&place.data_dir)?.to_manifest();
     // The writers wait no longer; the rest of the sealing is ours alone.
     drop(snapshot);
     let (mut spool, digest) = sealer.finish().map_err(spool_failed)?;
     spool.flush().map_err(spool_failed)?;
-    Ok(Captured { spool, digest, time, layout, root, page_size, page_count, revision, restored_from, mark })
+    Ok(Captured { spool, digest, time, layout, root, page_size, page_count, revision, restored_from, requests, mark })
 }
 
 /// One writer's chain of backups. Each start opens its own, so two writers never write one name.
@@ -225,7 +230,7 @@ impl Lineage {
             page_size: captured.page_size,
             parent: None,
             previous: self.previous.clone(),
-            requests: Vec::new(),
+            requests: captured.requests.clone(),
             restored_from: captured.restored_from.clone(),
             revision: captured.revision,
             root: captured.root.clone(),
@@ -250,6 +255,28 @@ impl Lineage {
         }
         Ok(Some(object))
     }
+}
+
+/// One backup of a database that nobody here has open, as a chain of its own.
+///
+/// # Errors
+/// There is no key or database, another of these programs is at work, or the store fails.
+pub async fn once(
+    config: &Config,
+    catalog: &Catalog,
+    trust: &Trust,
+    store: &Store,
+    place: &Place,
+) -> Result<Signed, Error> {
+    let recipients = config.recipients.clone().ok_or(Error::NoKey)?;
+    let (path, layout) = sqlite::find(&place.data_dir)?.ok_or_else(|| Error::no_database(&place.data_dir))?;
+    let _alone = Lock::take(&place.data_dir)?;
+    let mut live = Live::open(&path)?;
+    let signer = Signer::load_or_make(&place.data_dir)?;
+    let mut lineage = Lineage::begin(catalog, trust, &config.cluster, &recipients, Timestamp::now())?;
+    let (list, place) = (lineage.recipients().to_vec(), place.clone());
+    let mut captured = crate::blocking(move || capture(&mut live, layout, &list, &place)).await?;
+    lineage.commit(store, &signer, &config.cluster, &mut captured).await
 }
 
 /// Puts the manifest; after any failure it is read back, since the answer may have been lost and not the object.

@@ -1,6 +1,6 @@
 //! Flags and their environment twins. Secrets have no flag: a command line is read by everybody on the machine.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
 
@@ -52,7 +52,7 @@ pub enum Command {
 #[derive(Debug, Args)]
 pub struct RestoreArgs {
     /// As the pod's init container: restore an empty disk if there is something to restore, wait while that is in doubt.
-    #[arg(long, conflicts_with_all = ["at", "output", "force", "if_db_not_exists", "if_replica_exists", "dry_run", "json"])]
+    #[arg(long, conflicts_with_all = ["at", "output", "force", "if_db_not_exists", "if_replica_exists", "dry_run", "json", "request_id"])]
     pub init: bool,
     /// latest, a time (2026-11-22T08:00:00Z), or an id as `list` shows it.
     #[arg(long, default_value = "latest", value_name = "POINT", visible_alias = "timestamp")]
@@ -69,6 +69,15 @@ pub struct RestoreArgs {
     /// Do nothing, successfully, if there are no backups.
     #[arg(long)]
     pub if_replica_exists: bool,
+    /// Serve this request: remembered by its id, and never served again.
+    #[arg(long, value_name = "ID", conflicts_with = "output")]
+    pub request_id: Option<String>,
+    /// With --init: time between two looks.
+    #[arg(long, value_name = "INTERVAL", default_value = "10s", value_parser = vcluster_proto::interval::parse)]
+    pub look_every: Duration,
+    /// With --init: how long a silent store is waited for when there is a database to go on with.
+    #[arg(long, value_name = "INTERVAL", default_value = "5m", value_parser = vcluster_proto::interval::parse)]
+    pub store_patience: Duration,
     /// Show what would be restored, change nothing.
     #[arg(long)]
     pub dry_run: bool,

@@ -45,6 +45,8 @@ pub struct Config {
     pub bootstrap: Option<Bootstrap>,
     /// This XR has had a backup before.
     pub lived: bool,
+    /// What is asked to be restored.
+    pub restore: Option<settings::Restore>,
     /// Keys from settings and flags.
     pub trusted: Vec<PublicKey>,
     /// Whether settings.yaml is there, or is not needed.
@@ -94,6 +96,7 @@ impl Config {
             interval: interval.clamp(SHORTEST_INTERVAL, LONGEST_INTERVAL),
             bootstrap: settings.bootstrap,
             lived: settings.lived,
+            restore: settings.restore.clone().filter(|restore| !restore.id.is_empty()),
             trusted,
             has_settings,
         })
@@ -106,6 +109,16 @@ impl Config {
     pub fn open_store(&self, access: Access) -> Result<store::Store, Error> {
         let missing = || Error::Usage("there is no store: name one by --store, or store.url in settings.yaml".into());
         store::Store::open(self.store.as_ref().ok_or_else(missing)?, access)
+    }
+
+    /// The store of another cluster, read with the same credentials.
+    ///
+    /// # Errors
+    /// It cannot be used.
+    pub fn open_source(&self, source: &settings::Source) -> Result<store::Store, Error> {
+        let missing = || Error::Usage("there is no store: name one by --store, or store.url in settings.yaml".into());
+        let own = self.store.as_ref().ok_or_else(missing)?;
+        store::Store::open(&store::Config { url: source.url.clone(), ..own.clone() }, Access::Read)
     }
 
     /// Whom to trust: settings and flags, the status document, and the data directory's own key.

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::store::Fault;
+use crate::{manifest::Layout, store::Fault};
 
 /// What went wrong, for people and for exit codes.
 #[derive(Debug, thiserror::Error)]
@@ -205,6 +205,27 @@ pub enum Error {
         /// The API server's words; none if it did not answer.
         source: Option<Box<kube::Error>>,
     },
+    /// The own pod cannot be deleted.
+    #[error(
+        "cannot restart this pod to serve the restore: {why}; delete the vcluster's pod by hand, and it is served then"
+    )]
+    OwnPod {
+        /// The API server's words, or ours.
+        why: String,
+    },
+    /// A Secret that vcluster keeps in its host namespace cannot be brought back.
+    #[error(
+        "cannot bring back Secret {namespace}/{name} from the backup's files; vcluster makes one by itself{}",
+        if source.is_none() { ": the API server did not answer" } else { "" }
+    )]
+    HostSecret {
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+        /// The API server's words; none if it did not answer.
+        source: Option<Box<kube::Error>>,
+    },
     /// A signal ended a one-shot command.
     #[error("interrupted; nothing was changed")]
     Interrupted,
@@ -251,6 +272,8 @@ impl Error {
             Self::TooLate => "StoppedTooSoon",
             Self::Exists { .. } => "DatabaseExists",
             Self::Status { .. } => "StatusUnwritable",
+            Self::OwnPod { .. } => "CannotRestart",
+            Self::HostSecret { .. } => "HostSecret",
             Self::File { .. } | Self::Seal { .. } => "FileError",
             Self::Interrupted => "Interrupted",
         }
@@ -273,6 +296,12 @@ impl Error {
             cause = error.source();
         }
         text
+    }
+
+    /// There is no database of either layout.
+    pub(crate) fn no_database(data_dir: &Path) -> Self {
+        let tried = [Layout::K8s, Layout::K3s].map(|layout| layout.database().to_owned()).to_vec();
+        Self::NoDatabase { data_dir: data_dir.to_owned(), tried }
     }
 
     /// For `map_err` on file system calls.

@@ -3,6 +3,7 @@
 
 use std::{
     fs::File,
+    io::Read,
     os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::{
@@ -14,12 +15,20 @@ use std::{
 
 use jiff::Timestamp;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
+use serde::{Deserialize, Serialize};
 
-use crate::{error::Error, kine, owner};
+use crate::{
+    error::Error,
+    kine::{self, Made, Recipe},
+    manifest::Layout,
+    owner,
+};
 
 /// Beside the target, so that the rename stays within one file system. A leftover of a crash is overwritten.
 const WORK_SUFFIX: &str = ".restoring";
 const KEPT_INFIX: &str = ".before-";
+/// There while files are being moved.
+const INTENT_SUFFIX: &str = ".intent";
 /// What SQLite may leave beside a database.
 const COMPANIONS: [&str; 3] = ["-wal", "-shm", "-journal"];
 
@@ -42,7 +51,7 @@ impl Cancel {
     }
 }
 
-/// A restored database that is not in its place yet; dropped, nothing of it stays.
+/// A restored database that is not in its place yet; dropped, nothing of it stays unless an intent names it.
 pub struct Work {
     target: PathBuf,
     path: PathBuf,
@@ -52,7 +61,11 @@ pub struct Work {
 
 impl Drop for Work {
     fn drop(&mut self) {
-        // After the commit it bears another name; before, a leftover is overwritten by the next restore.
+        // After the commit it bears another name; before, a leftover is overwritten by the next restore. An intent that
+        // could not be taken back will need it.
+        if with_suffix(&self.target, INTENT_SUFFIX).exists() {
+            return;
+        }
         let _ = remove_with_companions(&self.path);
     }
 }
@@ -87,84 +100,320 @@ impl Work {
 
     /// Checks the work file and tells it what Kubernetes must know: `integrity_check` and the recipe of [`kine`]. It ends
     /// in the journal mode it was backed up in, without companions: kine, which wants WAL, then need not wait for an
-    /// exclusive lock while our first backup reads. Gives the revision it begins at.
+    /// exclusive lock while our first backup reads. Gives what was done to it; nothing if it is no kine database.
     ///
     /// # Errors
     /// [`Error::Damaged`] when SQLite finds the database broken.
-    pub fn finish(&self, seen: i64, backup: &str) -> Result<Option<i64>, Error> {
+    pub fn finish(&self, recipe: &Recipe) -> Result<Option<Made>, Error> {
         let failed = |e| Error::database("check the restored database", &self.path)(e);
         let mut connection = open(&self.path).map_err(failed)?;
         let mode: String = connection.query_row("PRAGMA journal_mode", [], |row| row.get(0)).map_err(failed)?;
         set_journal(&connection, "DELETE").map_err(failed)?;
-        check_integrity(&connection, backup)?;
-        let revision = kine::make_safe(&mut connection, seen, backup).map_err(failed)?;
+        check_integrity(&connection, &recipe.marker.backup)?;
+        let made = kine::make_safe(&mut connection, recipe).map_err(failed)?;
         if mode.eq_ignore_ascii_case("wal") {
             set_journal(&connection, "WAL").map_err(failed)?;
         }
         connection.close().map_err(|(_, e)| failed(e))?;
         self.file.sync_all().map_err(Error::file("write", &self.path))?;
-        Ok(revision)
+        Ok(made)
     }
 
-    /// Commits: the old database is kept as `<name>.before-<backup>-<seconds>`, one of its kind, and the new one takes
-    /// its name. `prepare` runs when nothing can refuse any more and nothing has changed yet.
+    /// The highest revision of the database that is there; 0 if none can be read.
+    #[must_use]
+    pub fn old_revision(&self) -> i64 {
+        let read = || open(&self.target).and_then(|connection| kine::revision(&connection));
+        if self.target.is_file() { read().unwrap_or(0) } else { 0 }
+    }
+
+    /// Volume claims the old database knows and the new one does not: the syncer will delete their volumes.
+    #[must_use]
+    pub fn lost_volumes(&self) -> Vec<String> {
+        let claims = |path: &Path| open(path).and_then(|connection| kine::volume_claims(&connection));
+        match (self.target.is_file().then(|| claims(&self.target)), claims(&self.path)) {
+            (Some(Ok(old)), Ok(new)) => old.difference(&new).cloned().collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Plans to put the work file in the place of what is there. The old database is kept as
+    /// `<name>.before-<backup>-<seconds>`, one of its kind; its owner, group and mode are given to the new one.
     ///
     /// # Errors
-    /// [`Error::Busy`] when somebody has the old one open. Before the rename nothing has changed; after it nothing fails.
-    pub fn commit<T>(self, backup: &str, prepare: impl FnOnce() -> Result<T, Error>) -> Result<(PathBuf, T), Error> {
+    /// [`Error::Busy`] when somebody has the old one open, or the owner cannot be kept. Nothing has changed then.
+    pub fn plan(&self, backup: &str) -> Result<Plan, Error> {
         let now = Timestamp::now().as_second();
         let kept = with_suffix(&self.target, &format!("{KEPT_INFIX}{}-{now}", backup.replace('/', "-")));
-        let folder = folder_of(&self.target).to_owned();
         let old = match self.target.metadata() {
             Ok(old) => Some(old),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
             Err(e) => return Err(Error::file("look at", &self.target)(e)),
         };
-        if let Some(old) = &old {
-            close_old(&self.target)?;
-            owner::give(&self.path, old).map_err(Error::file("give its owner to", &self.path))?;
-            let mode = PermissionsExt::from_mode(old.mode() & 0o7777);
-            std::fs::set_permissions(&self.path, mode).map_err(Error::file("set the mode of", &self.path))?;
-        } else {
-            owner::take_from(&self.path, &folder).map_err(Error::file("give its owner to", &self.path))?;
-        }
-        let prepared = prepare()?;
-        if old.is_some() {
-            std::fs::hard_link(&self.target, &kept).map_err(Error::file("keep the old database as", &kept))?;
-        } else {
-            // A WAL without its database would be taken for the new one's.
-            for companion in COMPANIONS {
-                set_aside(&with_suffix(&self.target, companion), &with_suffix(&kept, companion))?;
+        let readable = match &old {
+            None => false,
+            Some(old) => {
+                let readable = close_old(&self.target)?;
+                owner::give(&self.path, old).map_err(Error::file("give its owner to", &self.path))?;
+                let mode = PermissionsExt::from_mode(old.mode() & 0o7777);
+                std::fs::set_permissions(&self.path, mode).map_err(Error::file("set the mode of", &self.path))?;
+                readable
             }
+        };
+        if old.is_none() {
+            owner::take_from(&self.path, folder_of(&self.target))
+                .map_err(Error::file("give its owner to", &self.path))?;
         }
-        sync_folder(&folder)?;
-        std::fs::rename(&self.path, &self.target).map_err(Error::file("put in place", &self.target))?;
-        // It is done. What fails from here on is said, and is no failure of the restore.
-        if let Err(error) = sync_folder(&folder).and_then(|()| forget_older(&self.target, &kept)) {
-            tracing::warn!("the restore is in place, but: {}", error.chain());
-        }
+        Ok(if readable {
+            Plan::over_a_sound_one(&self.target, &self.path, &kept)
+        } else {
+            // Also when only a WAL is left: without its database it would be taken for the new one's.
+            Plan::aside(&self.target, &self.path, &kept)
+        })
+    }
+
+    /// Carries out a plan; `prepare` runs when nothing can refuse any more and nothing has changed yet.
+    ///
+    /// # Errors
+    /// Before the new database is in its place; after that nothing fails.
+    pub fn commit<T>(self, plan: &Plan, prepare: impl FnOnce() -> Result<T, Error>) -> Result<(PathBuf, T), Error> {
+        let prepared = prepare()?;
+        plan.carry_out()?;
         Ok((self.target.clone(), prepared))
     }
 }
 
-/// Makes a database self-contained and proves that nobody has it open: leaving WAL mode takes an exclusive lock, which
-/// works across processes and for an idle kine, too.
-fn close_old(path: &Path) -> Result<(), Error> {
-    let failed = |e: rusqlite::Error| match e.sqlite_error_code() {
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Error::Busy { path: path.to_owned() },
-        _ => Error::Database {
-            action: "read the old database (move it aside by hand to go on)",
-            path: path.to_owned(),
-            source: e,
-        },
+/// One change to a folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Step {
+    /// The old database gets a second name.
+    Link { from: PathBuf, to: PathBuf },
+    /// A file is moved, if it is there.
+    MoveAside { from: PathBuf, to: PathBuf },
+    /// What is about to happen is written down, so that the next start can end it.
+    WriteIntent { path: PathBuf, intent: Intent },
+    /// The new database takes its place: the commit.
+    Rename { from: PathBuf, to: PathBuf },
+    /// It has happened.
+    RemoveIntent { path: PathBuf },
+    /// What was done so far survives a loss of power.
+    Sync { folder: PathBuf },
+}
+
+/// A replacement as a list of steps: after each of them a program that is killed leaves the old database or the new
+/// one, or an intent that [`roll_forward`] brings to its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    steps: Vec<Step>,
+    target: PathBuf,
+    kept: PathBuf,
+}
+
+/// A replacement that needs more than one rename: the names of the work file and of what is kept, beside the target.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Intent {
+    work: String,
+    kept: String,
+}
+
+impl Plan {
+    /// A sound database is one file, so one rename replaces it.
+    fn over_a_sound_one(target: &Path, work: &Path, kept: &Path) -> Self {
+        let folder = folder_of(target).to_owned();
+        let steps = vec![
+            Step::Link { from: target.to_owned(), to: kept.to_owned() },
+            Step::Sync { folder: folder.clone() },
+            Step::Rename { from: work.to_owned(), to: target.to_owned() },
+            Step::Sync { folder },
+        ];
+        Self { steps, target: target.to_owned(), kept: kept.to_owned() }
+    }
+
+    /// What SQLite cannot read may be up to four files that belong together, and so do those of a database that is gone.
+    fn aside(target: &Path, work: &Path, kept: &Path) -> Self {
+        let folder = folder_of(target).to_owned();
+        let intent = Intent { work: file_name(work), kept: file_name(kept) };
+        let path = with_suffix(target, INTENT_SUFFIX);
+        let mut steps = vec![Step::WriteIntent { path: path.clone(), intent }, Step::Sync { folder: folder.clone() }];
+        steps.extend(Self::moves(target, kept));
+        steps.extend([
+            Step::Sync { folder: folder.clone() },
+            Step::Rename { from: work.to_owned(), to: target.to_owned() },
+            Step::Sync { folder: folder.clone() },
+            Step::RemoveIntent { path },
+            Step::Sync { folder },
+        ]);
+        Self { steps, target: target.to_owned(), kept: kept.to_owned() }
+    }
+
+    fn moves(target: &Path, kept: &Path) -> impl Iterator<Item = Step> {
+        let companions = COMPANIONS.into_iter().chain([""]);
+        companions.map(|suffix| Step::MoveAside { from: with_suffix(target, suffix), to: with_suffix(kept, suffix) })
+    }
+
+    /// Whether the new database has its place after this many steps.
+    fn is_committed_after(&self, count: usize) -> bool {
+        self.steps.iter().take(count).any(|step| matches!(step, Step::Rename { .. }))
+    }
+
+    fn carry_out(&self) -> Result<(), Error> {
+        for (done, step) in self.steps.iter().enumerate() {
+            match step.take() {
+                Err(error) if self.is_committed_after(done) => {
+                    tracing::warn!("the restore is in place, but: {}", error.chain());
+                }
+                Err(error) => {
+                    self.undo(done);
+                    return Err(error);
+                }
+                Ok(()) => {}
+            }
+        }
+        if let Err(error) = forget_older(&self.target, &self.kept) {
+            tracing::warn!("the restore is in place, but: {}", error.chain());
+        }
+        Ok(())
+    }
+
+    /// Takes back what was done before a step that failed; what cannot be taken back is brought to its end by the next
+    /// start.
+    fn undo(&self, done: usize) {
+        for step in self.steps.iter().take(done).rev() {
+            let undone = match step {
+                Step::Link { to, .. } => std::fs::remove_file(to),
+                Step::MoveAside { from, to } if to.exists() => std::fs::rename(to, from),
+                Step::WriteIntent { path, .. } => std::fs::remove_file(path),
+                _ => Ok(()),
+            };
+            if let Err(error) = undone {
+                tracing::error!("cannot take back a step of the restore: {error}");
+                return;
+            }
+        }
+    }
+}
+
+impl Step {
+    fn take(&self) -> Result<(), Error> {
+        match self {
+            Self::Link { from, to } => {
+                std::fs::hard_link(from, to).map_err(Error::file("keep the old database as", to))
+            }
+            Self::MoveAside { from, to } => set_aside(from, to),
+            Self::WriteIntent { path, intent } => write_intent(path, intent),
+            Self::Rename { from, to } => std::fs::rename(from, to).map_err(Error::file("put in place", to)),
+            Self::RemoveIntent { path } => remove_if_there(path),
+            Self::Sync { folder } => sync_folder(folder),
+        }
+    }
+}
+
+fn write_intent(path: &Path, intent: &Intent) -> Result<(), Error> {
+    let write = || {
+        let mut file = tempfile::NamedTempFile::new_in(folder_of(path))?;
+        serde_json::to_writer(&mut file, intent)?;
+        file.as_file().sync_all()?;
+        file.persist(path).map(drop).map_err(|e| e.error)
     };
-    let connection = open(path).map_err(failed)?;
-    set_journal(&connection, "DELETE").map_err(failed)?;
-    connection.execute_batch("BEGIN EXCLUSIVE; ROLLBACK").map_err(failed)?;
-    connection.close().map_err(|(_, e)| failed(e))
+    write().map_err(Error::file("write down what is about to happen in", path))
+}
+
+/// Ends what a killed restore began, if it had begun to move files: at every start, before anybody looks for a database.
+/// Gives the path of the database that is in place now.
+///
+/// # Errors
+/// The data directory cannot be written, or an intent cannot be understood.
+pub fn roll_forward(data_dir: &Path) -> Result<Option<PathBuf>, Error> {
+    for layout in [Layout::K8s, Layout::K3s] {
+        let target = data_dir.join(layout.database());
+        let path = with_suffix(&target, INTENT_SUFFIX);
+        let bytes = match std::fs::read(&path) {
+            Err(e) if matches!(e.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => continue,
+            other => other.map_err(Error::file("read", &path))?,
+        };
+        let intent: Intent = serde_json::from_slice(&bytes)
+            .map_err(|e| Error::file("understand (a restore was cut short)", &path)(std::io::Error::other(e)))?;
+        let folder = folder_of(&target);
+        // Names, not paths: an intent never leads out of its folder.
+        let beside = |name: &str| folder.join(Path::new(name).file_name().unwrap_or_default());
+        let (work, kept) = (beside(&intent.work), beside(&intent.kept));
+        if work.is_file() {
+            let rename = Step::Rename { from: work, to: target.clone() };
+            let sync = Step::Sync { folder: folder.to_owned() };
+            for step in Plan::moves(&target, &kept).chain([sync.clone(), rename, sync]) {
+                step.take()?;
+            }
+        }
+        remove_if_there(&path)?;
+        sync_folder(folder)?;
+        return Ok(Some(target));
+    }
+    Ok(None)
+}
+
+/// Moves every database of a data directory aside, with all that belongs to it, for an empty one to begin. Killed in
+/// between, it is simply done again.
+///
+/// # Errors
+/// [`Error::Busy`], or the data directory cannot be written.
+pub fn set_databases_aside(data_dir: &Path) -> Result<Vec<PathBuf>, Error> {
+    let now = Timestamp::now();
+    let suffix = format!("{KEPT_INFIX}{}-empty-{}", now.strftime("%Y%m%dT%H%M%SZ"), now.as_second());
+    let mut moved = Vec::new();
+    for target in [Layout::K8s, Layout::K3s].map(|layout| data_dir.join(layout.database())) {
+        let kept = with_suffix(&target, &suffix);
+        if target.is_file() {
+            close_old(&target)?;
+            moved.push(kept.clone());
+        }
+        if folder_of(&target).is_dir() {
+            for step in Plan::moves(&target, &kept) {
+                step.take()?;
+            }
+            sync_folder(folder_of(&target))?;
+            forget_older(&target, &kept)?;
+        }
+    }
+    Ok(moved)
+}
+
+/// Makes a database self-contained and proves that nobody has it open: leaving WAL mode takes an exclusive lock, which
+/// works across processes and for an idle kine, too. `false`: it is none that SQLite can read.
+fn close_old(path: &Path) -> Result<bool, Error> {
+    let closed = open(path).and_then(|connection| {
+        set_journal(&connection, "DELETE")?;
+        connection.execute_batch("BEGIN EXCLUSIVE; ROLLBACK")?;
+        connection.close().map_err(|(_, e)| e)
+    });
+    let busy = || Error::Busy { path: path.to_owned() };
+    match closed.map_err(|e| (e.sqlite_error_code(), e)) {
+        Ok(()) => Ok(true),
+        Err((Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked), _)) => Err(busy()),
+        Err((Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt), _)) => {
+            // SQLite cannot tell who has it open; its locks can.
+            let file = File::options().read(true).write(true).open(path).map_err(Error::file("look at", path))?;
+            match rustix::fs::fcntl_lock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => Ok(false),
+                Err(rustix::io::Errno::AGAIN | rustix::io::Errno::ACCESS) => Err(busy()),
+                Err(e) => Err(Error::file("look who has open", path)(e.into())),
+            }
+        }
+        Err((_, e)) => Err(Error::database("close the old database", path)(e)),
+    }
+}
+
+/// Whether a file begins as SQLite's do. One that does not is not even opened by SQLite, which would remove its WAL.
+/// Only for files nobody in this process has open: closing a descriptor drops SQLite's locks.
+#[must_use]
+pub fn is_database(path: &Path) -> bool {
+    let mut magic = [0; 16];
+    File::open(path).and_then(|mut file| file.read_exact(&mut magic)).is_ok() && &magic == b"SQLite format 3\0"
 }
 
 fn open(path: &Path) -> rusqlite::Result<Connection> {
+    if !is_database(path) {
+        let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_NOTADB);
+        return Err(rusqlite::Error::SqliteFailure(code, None));
+    }
     let connection =
         Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     connection.busy_timeout(Duration::ZERO)?;
@@ -276,9 +525,14 @@ mod tests {
     const FIRST: &str = "20261122T080000Z-aaaaaaaaaaaaaaaa/00000001";
     const SECOND: &str = "20261122T080000Z-aaaaaaaaaaaaaaaa/00000002";
 
+    fn recipe(id: &str) -> Recipe {
+        Recipe { marker: kine::Marker { backup: id.into(), request: None }, ..Recipe::default() }
+    }
+
     fn commit(work: Work, id: &str) -> Result<(), Error> {
-        work.finish(0, id).expect("sound");
-        work.commit(id, || Ok(())).map(drop)
+        work.finish(&recipe(id)).expect("sound");
+        let plan = work.plan(id)?;
+        work.commit(&plan, || Ok(())).map(drop)
     }
 
     fn names(dir: &Path) -> Vec<String> {
@@ -289,15 +543,14 @@ mod tests {
     }
 
     #[test]
-    fn an_open_database_is_not_replaced_and_nothing_is_prepared() {
+    fn an_open_database_is_not_replaced() {
         let dir = tempfile::tempdir().expect("tempdir");
         let target = dir.path().join("state.db");
         let owner = database(&target, 3);
         let work = work(&target, 5);
-        work.finish(0, FIRST).expect("sound");
-        let outcome =
-            work.commit(FIRST, || -> Result<(), Error> { panic!("nothing may be written before this refusal") });
-        assert!(matches!(outcome, Err(Error::Busy { .. })), "an idle connection counts");
+        work.finish(&recipe(FIRST)).expect("sound");
+        assert!(matches!(work.plan(FIRST), Err(Error::Busy { .. })), "an idle connection counts");
+        drop(work);
         assert_eq!(owner.query_row("SELECT COUNT(*) FROM t", [], |row| row.get::<_, i64>(0)).expect("reads"), 3);
         assert!(!names(dir.path()).iter().any(|name| name.contains("restoring")), "no plaintext is left behind");
     }
@@ -346,8 +599,95 @@ mod tests {
         let mut work = work(&target, 2_000);
         work.file.seek(SeekFrom::Start(4096 * 3)).expect("seek");
         work.file.write_all(&[0xAA; 4096]).expect("written");
-        assert!(matches!(work.finish(0, FIRST), Err(Error::Damaged { .. })));
+        assert!(matches!(work.finish(&recipe(FIRST)), Err(Error::Damaged { .. })));
         drop(work);
         assert!(names(dir.path()).is_empty());
+    }
+
+    /// What is in place after `count` steps and the next start: the number of rows, or that it is what SQLite cannot read.
+    fn after(target: &Path) -> Option<i64> {
+        roll_forward(target.parent().expect("a folder")).expect("rolled forward");
+        if !target.exists() || std::fs::read(target).expect("read").starts_with(b"not a database") {
+            return None;
+        }
+        let connection = Connection::open(target).expect("opens");
+        check_integrity(&connection, FIRST).expect("sound");
+        Some(rows(target))
+    }
+
+    #[test]
+    fn killed_after_any_step_it_leaves_the_old_database_or_the_new_one() {
+        // The folder as each step leaves it, with no chance to clean up, then the next start.
+        for readable in [true, false] {
+            let mut seen = Vec::new();
+            for count in 0.. {
+                let dir = tempfile::tempdir().expect("tempdir");
+                let target = dir.path().join("state.db");
+                if readable {
+                    database(&target, 3).close().expect("closed");
+                } else {
+                    for suffix in ["", "-wal", "-shm"] {
+                        std::fs::write(with_suffix(&target, suffix), "not a database").expect("written");
+                    }
+                }
+                let work = work(&target, 5);
+                work.finish(&recipe(FIRST)).expect("sound");
+                let plan = work.plan(FIRST).expect("may be replaced");
+                if count > plan.steps.len() {
+                    break;
+                }
+                plan.steps.iter().take(count).for_each(|step| step.take().expect("taken"));
+                std::mem::forget(work);
+                let found = after(&target);
+                assert_eq!(after(&target), found, "a second start changes nothing");
+                assert!(!with_suffix(&target, INTENT_SUFFIX).exists());
+                let old = readable.then_some(3);
+                assert!(found == Some(5) || found == old, "step {count} of {:?}: {found:?}", plan.steps);
+                assert!(found == Some(5) || !plan.is_committed_after(count), "what was committed stands");
+                if found == Some(5) && !readable {
+                    assert!(!with_suffix(&target, "-wal").exists(), "the old WAL is not the new database's");
+                    let kept = names(dir.path()).into_iter().filter(|name| name.contains(KEPT_INFIX)).count();
+                    assert_eq!(kept, 3, "the old files are kept together");
+                }
+                seen.push(found == Some(5));
+            }
+            assert!(seen.iter().any(|new| *new) && seen.iter().any(|new| !new), "{seen:?}");
+        }
+    }
+
+    #[test]
+    fn a_step_that_fails_is_taken_back_with_all_before_it() {
+        for failing in 0.. {
+            let dir = tempfile::tempdir().expect("tempdir");
+            let target = dir.path().join("state.db");
+            std::fs::write(&target, "not a database").expect("written");
+            std::fs::write(with_suffix(&target, "-wal"), "its WAL").expect("written");
+            let work = work(&target, 5);
+            work.finish(&recipe(FIRST)).expect("sound");
+            let mut plan = work.plan(FIRST).expect("may be replaced");
+            if plan.is_committed_after(failing) {
+                break;
+            }
+            // A rename of what is not there.
+            let nothing = dir.path().join("nothing");
+            plan.steps.insert(failing, Step::Rename { from: nothing.clone(), to: nothing.join("x") });
+            let before: Vec<_> = names(dir.path()).into_iter().filter(|name| !name.contains("restoring")).collect();
+            assert!(work.commit(&plan, || Ok(())).is_err());
+            assert_eq!(names(dir.path()), before, "step {failing}");
+        }
+    }
+
+    #[test]
+    fn databases_of_both_layouts_are_moved_aside_for_an_empty_one() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        std::fs::create_dir_all(dir.path().join("server/db")).expect("made");
+        for layout in [Layout::K8s, Layout::K3s] {
+            database(&dir.path().join(layout.database()), 3).close().expect("closed");
+        }
+        assert_eq!(set_databases_aside(dir.path()).expect("moved").len(), 2);
+        assert!([Layout::K8s, Layout::K3s].iter().all(|layout| !dir.path().join(layout.database()).exists()));
+        assert!(set_databases_aside(dir.path()).expect("again").is_empty(), "killed in between, it is done again");
+        let kept = names(dir.path()).into_iter().find(|name| name.contains(KEPT_INFIX)).expect("kept");
+        assert_eq!(rows(&dir.path().join(kept)), 3);
     }
 }

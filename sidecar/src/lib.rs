@@ -11,7 +11,7 @@
 //! ```
 //!
 //! The two lines mirror each other: what one writes, the other asserts. Pure rooms, which know neither clock nor disk
-//! nor network: [`pages`], [`manifest`], [`catalog`] but for its loading, [`init`], [`pace`]. The only room that opens the live
+//! nor network: [`pages`], [`manifest`], [`catalog`] but for its loading, [`init`], [`objects`], [`pace`]. The only room that opens the live
 //! database is [`sqlite`]; the only one that knows object stores is [`store`]; the only one that decides about retries
 //! is [`run`].
 
@@ -20,21 +20,25 @@ pub mod catalog;
 pub mod cli;
 pub mod config;
 pub mod error;
+pub mod host;
 pub mod init;
 pub mod install;
 pub mod keys;
 pub mod kine;
 pub mod lock;
 pub mod manifest;
+pub mod objects;
 pub mod owner;
 pub mod pace;
 pub mod pages;
 pub mod payload;
 pub mod program;
 pub mod report;
+pub mod requests;
 pub mod restore;
 pub mod run;
 pub mod seal;
+pub mod serve;
 pub mod signal;
 pub mod signing;
 pub mod sqlite;

@@ -3,25 +3,21 @@
 use std::{collections::BTreeSet, ffi::OsString, io::Write, process::ExitCode, time::Duration};
 
 use clap::Parser;
-use jiff::Timestamp;
 use serde_json::json;
 
 use crate::{
-    backup::{self, Lineage},
+    backup,
     catalog::{At, Catalog, Trust},
     cli::{Cli, Command, Options, RestoreArgs},
     config::{self, Config},
     error::Error,
-    install::Cancel,
+    install::{self, Cancel},
     keys,
-    lock::Lock,
-    manifest::{Layout, Signed},
+    manifest::Signed,
     report::Report,
-    restore::{self, Outcome},
-    run, signal,
-    signing::Signer,
-    sqlite::{self, Live},
-    start,
+    requests::Ledger,
+    restore::{self, Outcome, Purpose},
+    run, serve, signal, sqlite, start,
     store::{Access, Store},
 };
 
@@ -68,7 +64,7 @@ async fn dispatch(cli: Cli) -> Result<u8, Error> {
     match cli.command.unwrap_or(Command::Run) {
         Command::Run => run::run(options).await.map(|()| OK),
         Command::Keygen { output } => print(&keys::keygen(output.as_deref())?),
-        Command::Restore(args) if args.init => start::init(&options).await.map(|()| OK),
+        Command::Restore(args) if args.init => start::init(&options, &args).await.map(|()| OK),
         command => {
             let (mut stop, cancel) = (signal::Stop::listen()?, Cancel::default());
             let mut work = std::pin::pin!(once(command, &options, &cancel));
@@ -96,19 +92,17 @@ async fn once(command: Command, options: &Options, cancel: &Cancel) -> Result<u8
 async fn back_up(options: &Options) -> Result<u8, Error> {
     let config = Config::load(options, &config::process_environment)?;
     let place = config::place(options, &config::process_environment)?;
-    let recipients = config.recipients.clone().ok_or(Error::NoKey)?;
-    let (path, layout) = sqlite::find(&place.data_dir)?.ok_or_else(|| no_database(&place.data_dir))?;
+    if config.recipients.is_none() {
+        return Err(Error::NoKey);
+    }
+    if sqlite::find(&place.data_dir)?.is_none() {
+        return Err(Error::no_database(&place.data_dir));
+    }
     // The store first: a command that fails there leaves no trace on the data volume.
     let store = config.open_store(Access::Write)?;
     let catalog = Catalog::load(&store).await?;
-    let _alone = Lock::take(&place.data_dir)?;
-    let mut live = Live::open(&path)?;
-    let signer = Signer::load_or_make(&place.data_dir)?;
     let trust = config.trust(options, &place.data_dir, &report_of(options, &config)).await?;
-    let mut lineage = Lineage::begin(&catalog, &trust, &config.cluster, &recipients, Timestamp::now())?;
-    let list = lineage.recipients().to_vec();
-    let mut captured = crate::blocking(move || backup::capture(&mut live, layout, &list, &place)).await?;
-    let signed = lineage.commit(&store, &signer, &config.cluster, &mut captured).await?;
+    let signed = backup::once(&config, &catalog, &trust, &store, &place).await?;
     print(&format!(
         "{} {} revision {}\n",
         signed.manifest.id(),
@@ -168,6 +162,14 @@ async fn restore(options: &Options, args: &RestoreArgs, cancel: &Cancel) -> Resu
     let config = Config::load(options, &config::process_environment)?;
     let place = config::place(options, &config::process_environment)?;
     let report = report_of(options, &config);
+    if let Some(path) = install::roll_forward(&place.data_dir)? {
+        tracing::warn!("a restore that was cut short has been brought to its end: {} is in place", path.display());
+    }
+    if let Some(id) = &args.request_id
+        && let Some(outcome) = Ledger::load(&place.data_dir)?.outcome(id)
+    {
+        return print(&format!("request {id} was served at {}; nothing to do\n", outcome.at));
+    }
     if args.output.is_none()
         && let Some((path, _)) = sqlite::find(&place.data_dir)?
     {
@@ -198,13 +200,22 @@ async fn restore(options: &Options, args: &RestoreArgs, cancel: &Cancel) -> Resu
     }
     let identities = config::identities(options, &config::process_environment)?;
     let fetched = restore::fetch(&store, &chosen, &identities, &place.spool_dir, cancel.clone()).await?;
-    let seen = catalog.highest_revision(&trust).max(pin.map_or(0, |p| p.revision));
+    let purpose = Purpose {
+        seen: catalog.highest_revision(&trust).max(pin.map_or(0, |p| p.revision)),
+        request: args.request_id.clone(),
+        clone: false,
+        served: serve::served(&catalog, &trust, &config.cluster),
+    };
     let output = args.output.clone();
+    let data_dir = place.data_dir.clone();
     let outcome = crate::blocking(move || match output {
         Some(path) => fetched.into_file(&path),
-        None => fetched.into_data_dir(&place.data_dir, seen),
+        None => fetched.into_data_dir(&data_dir, &purpose),
     })
     .await?;
+    if let Some(id) = &args.request_id {
+        Ledger::record(&place.data_dir, id, &serve::succeeded(&outcome))?;
+    }
     print(&if args.json { outcome_as_json(&outcome, &chosen) } else { describe_outcome(&outcome, &chosen) })
 }
 
@@ -262,14 +273,9 @@ fn describe_outcome(outcome: &Outcome, signed: &Signed) -> String {
 fn outcome_as_json(outcome: &Outcome, signed: &Signed) -> String {
     let row = json!({
         "id": outcome.point, "path": outcome.path, "sizeBytes": outcome.size_bytes, "revision": outcome.revision,
-        "pkiFiles": outcome.pki_files, "time": signed.manifest.time, "signer": signed.signer,
+        "pkiFiles": outcome.pki_files, "remarks": outcome.remarks, "time": signed.manifest.time, "signer": signed.signer,
     });
     format!("{row}\n")
-}
-
-fn no_database(data_dir: &std::path::Path) -> Error {
-    let tried = [Layout::K8s, Layout::K3s].map(|layout| layout.database().to_owned()).to_vec();
-    Error::NoDatabase { data_dir: data_dir.to_owned(), tried }
 }
 
 fn size(bytes: u64) -> String {

@@ -6,14 +6,32 @@ use std::path::{Path, PathBuf};
 
 use crate::{
     error::Error,
-    install::{Cancel, Work},
+    install::{self, Cancel, Work},
     keys::{self, Identities},
+    kine::{Marker, Recipe},
     lock::Lock,
     manifest::{Kind, Layout, Manifest, Signed},
     payload::{self, PkiFile},
+    requests::Ledger,
     seal, sqlite,
     store::{self, Store},
 };
+
+/// An age header of a hundred recipients is shorter.
+const HEADER_BYTES: u64 = 1 << 15;
+
+/// What a restore into a data directory is for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Purpose {
+    /// The highest revision known of any backup.
+    pub seen: i64,
+    /// The request it serves.
+    pub request: Option<String>,
+    /// It is another cluster's backup: this one keeps its own keys, and what ties the database to the other is left out.
+    pub clone: bool,
+    /// Requests served before, as manifests tell: a new disk must not serve them again.
+    pub served: Ledger,
+}
 
 /// What a restore did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +46,8 @@ pub struct Outcome {
     pub revision: Option<i64>,
     /// PKI and token files that were absent and are there now.
     pub pki_files: usize,
+    /// What a person should know: pods that were not understood, volumes that will go.
+    pub remarks: Vec<String>,
 }
 
 /// A backup whose ciphertext is here and is what the manifest names.
@@ -69,6 +89,17 @@ pub async fn fetch(
     Ok(Fetched { manifest, ciphertext, identities, cancel })
 }
 
+/// Looks whether a backup is there and opens with these keys, by its first bytes.
+///
+/// # Errors
+/// The store fails, or the keys are others.
+pub async fn can_open(store: &Store, signed: &Signed, identities: &Identities) -> Result<(), Error> {
+    let manifest = &signed.manifest;
+    let identities = unlock(store, manifest, identities).await?;
+    let start = store.get_start(&manifest.data.key, HEADER_BYTES).await?;
+    seal::open(&start[..], &identities, &manifest.id()).map(drop)
+}
+
 /// With a passphrase the generation's own identity is opened first.
 async fn unlock(store: &Store, manifest: &Manifest, identities: &Identities) -> Result<Identities, Error> {
     if identities.is_empty() {
@@ -99,25 +130,50 @@ impl Fetched {
         u64::from(self.manifest.page_size) * u64::from(self.manifest.page_count)
     }
 
-    /// Restores into a data directory; `seen` is the highest revision known of any backup. PKI and token files that are
-    /// absent are written, others stay.
+    /// Restores into a data directory. PKI and token files that are absent are written, others stay.
     ///
     /// # Errors
     /// Anything that does not fit; nothing is replaced then.
-    pub fn into_data_dir(self, data_dir: &Path, seen: i64) -> Result<Outcome, Error> {
+    pub fn into_data_dir(self, data_dir: &Path, purpose: &Purpose) -> Result<Outcome, Error> {
         let id = self.manifest.id();
         let _alone = Lock::take(data_dir)?;
+        install::roll_forward(data_dir)?;
         let layout = self.layout_for(data_dir)?;
         let mut work = Work::create(&data_dir.join(layout.database()), self.size())?;
         let mut pki = self.open_into(&mut work.file)?;
-        if layout != self.manifest.layout {
-            // k3s's files would make the syncer migrate once more, over the restored database.
+        if layout != self.manifest.layout || purpose.clone {
+            // k3s's files would make the syncer migrate once more, over the restored database; and a clone has its own.
             pki.clear();
         }
-        let revision = work.finish(seen, &id)?;
+        let marker = Marker { backup: id.clone(), request: purpose.request.clone() };
+        // What was written since the last backup has been seen, too.
+        let seen = purpose.seen.max(work.old_revision());
+        let made = work.finish(&Recipe { seen, marker, clone: purpose.clone })?;
+        let plan = work.plan(&id)?;
+        let mut remarks = Vec::new();
+        if let Some(made) = &made {
+            remarks.extend(remark("pods that cannot be understood keep their node", &made.pods_unknown));
+        }
+        remarks.extend(remark("the syncer will delete volumes this backup does not know", &work.lost_volumes()));
+        for remark in &remarks {
+            tracing::warn!("{remark}");
+        }
         self.cancel.check()?;
-        let (path, pki_files) = work.commit(&id, || payload::write_pki(data_dir, &pki))?;
-        Ok(Outcome { point: id, path, size_bytes: self.size(), revision, pki_files })
+        let (path, pki_files) = work.commit(&plan, || {
+            let mut ledger = Ledger::load(data_dir)?;
+            if ledger.learn(purpose.served.iter()) {
+                ledger.save(data_dir)?;
+            }
+            payload::write_pki(data_dir, &pki)
+        })?;
+        Ok(Outcome {
+            point: id,
+            path,
+            size_bytes: self.size(),
+            revision: made.map(|made| made.revision),
+            pki_files,
+            remarks,
+        })
     }
 
     /// An empty disk gets the backup's layout. One that has migrated to k8s stays there; there is no way back to k3s.
@@ -154,6 +210,19 @@ impl Fetched {
             size_bytes: self.size(),
             revision: None,
             pki_files: 0,
+            remarks: Vec::new(),
         })
+    }
+}
+
+/// The first few of a list, with what it is a list of; nothing of an empty one.
+fn remark(what: &str, names: &[String]) -> Option<String> {
+    const SHOWN: usize = 5;
+    let shown = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+    let more = names.len().saturating_sub(SHOWN);
+    match (names.is_empty(), more) {
+        (true, _) => None,
+        (false, 0) => Some(format!("{what}: {shown}")),
+        (false, more) => Some(format!("{what}: {shown} and {more} more")),
     }
 }

@@ -5,6 +5,7 @@
 mod account;
 mod attempt;
 mod farewell;
+mod request;
 mod surroundings;
 
 use std::{
@@ -144,6 +145,7 @@ impl Daemon {
             Err(error) => self.until_retry(error),
         };
         self.announce(pause);
+        self.look_at_request().await;
         self.publish().await;
         pause
     }

@@ -38,6 +38,18 @@ pub fn find(data_dir: &Path) -> Result<Option<(PathBuf, Layout)>, Error> {
     Ok(None)
 }
 
+/// What the marker of a database says that nobody has open: only for programs that run before the vcluster does. Nothing
+/// of a database that cannot be read.
+#[must_use]
+pub fn marker(path: &Path) -> Option<crate::kine::Marker> {
+    if !crate::install::is_database(path) {
+        return None;
+    }
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags).ok()?;
+    crate::kine::marker(&connection).ok().flatten()
+}
+
 /// The live database, held open between backups.
 pub struct Live {
     connection: Connection,

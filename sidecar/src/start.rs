@@ -1,27 +1,36 @@
 //! The restore init container: gathers facts, lets `init` decide, acts. It ends only when the vcluster may start; while
 //! anything is in doubt it waits, says why, and looks at everything anew.
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use jiff::Timestamp;
-use vcluster_proto::status::{self, State, Status};
+use vcluster_proto::{
+    settings,
+    status::{self, State, Status},
+};
 
 use crate::{
     backup::Place,
     catalog::{At, Catalog},
-    cli::Options,
+    cli::{Options, RestoreArgs},
     config::{self, Config},
     error::Error,
-    init::{Action, Facts, StoreFact, decide},
-    install::Cancel,
+    host,
+    init::{Action, Facts, Request, StoreFact, decide},
+    install::{self, Cancel},
+    manifest::Layout,
     report::Report,
-    restore::{self, Outcome},
+    restore::{self, Outcome, Purpose},
+    serve::{self, Asked},
     signal, sqlite,
     store::{Access, Fault, Store},
 };
 
-/// Time between two looks; a changed file of the config folder is seen sooner.
-const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// How long one look waits for the store, at least.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// From the signal to the end.
 const CLEAN_UP_WITHIN: Duration = Duration::from_secs(2);
 
@@ -29,14 +38,15 @@ const CLEAN_UP_WITHIN: Duration = Duration::from_secs(2);
 ///
 /// # Errors
 /// [`Error::Interrupted`] on a signal, and flags that cannot be used. Nothing else ends it.
-pub async fn init(options: &Options) -> Result<(), Error> {
+pub async fn init(options: &Options, args: &RestoreArgs) -> Result<(), Error> {
     let place = config::place(options, &config::process_environment)?;
     let (mut stop, cancel) = (signal::Stop::listen()?, Cancel::default());
     let mut said = String::new();
+    let begun = Instant::now();
     loop {
         let fingerprint = config::fingerprint(options);
         let step = {
-            let mut work = std::pin::pin!(step(options, &place, &cancel));
+            let mut work = std::pin::pin!(step(options, args, &place, &cancel));
             tokio::select! {
                 step = &mut work => step,
                 () = stop.wait() => {
@@ -49,7 +59,7 @@ pub async fn init(options: &Options) -> Result<(), Error> {
                 }
             }
         };
-        let (reason, message) = match step {
+        let Wait { reason, message, database } = match step {
             Ok(done) => {
                 tracing::info!("{done}");
                 return Ok(());
@@ -59,59 +69,141 @@ pub async fn init(options: &Options) -> Result<(), Error> {
         if message != said {
             tracing::warn!(reason, "waiting: {message}");
         }
+        if database && begun.elapsed() >= args.store_patience {
+            say_pending(options, &message).await;
+            tracing::warn!("the old database stays for now, and the restore stays asked for");
+            return Ok(());
+        }
         say_waiting(options, reason, &message).await;
         said = message;
         tokio::select! {
-            () = config::changed(options, fingerprint, LOOK_EVERY) => {}
+            () = config::changed(options, fingerprint, args.look_every) => {}
             () = stop.wait() => return Err(Error::Interrupted),
         }
     }
 }
 
+/// For what the init container waits.
+struct Wait {
+    reason: &'static str,
+    message: String,
+    /// There is a database to go on with, if it takes too long.
+    database: bool,
+}
+
+impl From<Error> for Wait {
+    fn from(error: Error) -> Self {
+        Self { reason: error.reason(), message: error.chain(), database: false }
+    }
+}
+
 /// One way through the table: what was done, or for what to wait.
-async fn step(options: &Options, place: &Place, cancel: &Cancel) -> Result<String, (&'static str, String)> {
-    let said = |error: Error| (error.reason(), error.chain());
-    let database = sqlite::find(&place.data_dir).map_err(said)?.is_some();
+async fn step(options: &Options, args: &RestoreArgs, place: &Place, cancel: &Cancel) -> Result<String, Wait> {
+    if let Some(path) = install::roll_forward(&place.data_dir)? {
+        tracing::warn!("a restore that was cut short has been brought to its end: {} is in place", path.display());
+    }
+    let database = sqlite::find(&place.data_dir)?.map(|(path, _)| path);
     let loaded = Config::load(options, &config::process_environment);
     let mut facts = Facts {
-        database,
+        database: database.is_some(),
         settings: settings_fact(&loaded, options),
+        request: Request::Served,
+        key: config::identities(options, &config::process_environment).is_ok_and(|keys| !keys.is_empty()),
         bootstrap: loaded.as_ref().ok().and_then(|c| c.bootstrap),
         lived: false,
         store: StoreFact::NotAsked,
     };
-    if database {
-        // Before anything that needs the network: every restart of a healthy pod comes this way.
-        return act_without_store(decide(&facts));
-    }
     let Ok(config) = loaded else { return act_without_store(decide(&facts)) };
     let report = &config::report(options, Some(&config.cluster), &config::process_environment);
-    facts.lived = config.lived || known(report, &config).await.map_err(said)?.is_some_and(|s| s.newest.is_some());
-    let first = decide(&facts);
-    if first != Action::AskStore {
-        return act_without_store(first);
-    }
-    let asked = match tokio::time::timeout(LOOK_EVERY, ask(&config)).await {
-        Ok(asked) => asked,
-        Err(_) => {
-            let message = format!(
-                "the store has not answered within {} s; check its endpoint and the network",
-                LOOK_EVERY.as_secs()
-            );
-            return Err(("WaitingForStore", message));
+    let asked = &Asked { options, place, report, config: &config };
+    facts.request = match serve::on_disk(asked, database.as_deref()).await {
+        // A database that is there starts, whatever else is broken.
+        Err(error) if database.is_some() => {
+            tracing::error!("the restore that is asked for cannot be served: {}", error.chain());
+            Request::Served
         }
+        other => other?,
     };
-    facts.store = match &asked {
+    if database.is_none() {
+        facts.lived = config.lived || known(report, &config).await?.is_some_and(|s| s.newest.is_some());
+    }
+    match decide(&facts) {
+        Action::AskStore => {}
+        Action::ServeEmpty => return serve_empty(asked).await,
+        Action::Serve => return serve_over(asked, cancel, args.look_every).await,
+        // Before anything that needs the network: every restart of a healthy pod comes this way.
+        action => return act_without_store(action),
+    }
+    let answer = match tokio::time::timeout(args.look_every.max(ANSWER_WITHIN), ask(&config)).await {
+        Ok(answer) => answer,
+        Err(_) => return Err(silent_store(args.look_every.max(ANSWER_WITHIN))),
+    };
+    facts.store = match &answer {
         Ok((_, catalog)) => store_fact(catalog, &config),
         Err(error) => StoreFact::Unavailable(with_registration(error, &config)),
     };
-    match (decide(&facts), asked) {
+    if let (Request::Undecided, Ok((_, catalog)), Some(request)) = (facts.request, &answer, &config.restore) {
+        let trust = config.trust(options, &place.data_dir, report).await?;
+        let served = serve::served(catalog, &trust, &config.cluster).outcome(&request.id).is_some();
+        facts.request = if served { Request::Served } else { Request::Open };
+    }
+    let failed = |error: Error| Wait { message: with_registration(&error, &config), ..Wait::from(error) };
+    match (decide(&facts), answer) {
         (Action::Restore { own }, Ok((store, catalog))) => {
-            let found = Found { options, place, report, config: &config, store: &store, catalog: &catalog, own };
-            restore_newest(found, cancel).await.map_err(|error| (error.reason(), with_registration(&error, &config)))
+            let found = Found { asked, store: &store, catalog: &catalog, own };
+            restore_newest(found, cancel).await.map_err(failed)
         }
+        (Action::Serve, _) => match serve::serve(asked, cancel).await.map_err(failed)? {
+            Some(restored) => Ok(say_restored(asked, &restored).await),
+            None => Err(Wait {
+                reason: "WaitingForStore",
+                message: "the store changes; looking again".into(),
+                database: false,
+            }),
+        },
         (action, _) => act_without_store(action),
     }
+}
+
+/// Over a database that is there: whatever fails, it starts, now or after the store's five minutes.
+async fn serve_over(asked: &Asked<'_>, cancel: &Cancel, look_every: Duration) -> Result<String, Wait> {
+    let Some(request) = &asked.config.restore else { return act_without_store(Action::Present) };
+    // A look first, which is bounded; the restore itself takes as long as it takes.
+    let bound = look_every.max(ANSWER_WITHIN);
+    if tokio::time::timeout(bound, ask(asked.config)).await.is_err() {
+        return Err(Wait { database: true, ..silent_store(bound) });
+    }
+    match serve::serve(asked, cancel).await {
+        Ok(Some(restored)) => Ok(say_restored(asked, &restored).await),
+        Ok(None) => act_without_store(Action::Present),
+        Err(error) if serve::is_for_later(&error) => {
+            Err(Wait { database: true, message: with_registration(&error, asked.config), ..Wait::from(error) })
+        }
+        Err(error) => {
+            let ended =
+                serve::fail(asked, &request.id, &error).map_err(|e| Wait { database: true, ..Wait::from(e) })?;
+            let message = ended.message.clone();
+            say_outcome(asked, ended).await;
+            Ok(format!("restore {} failed: {message}", request.id))
+        }
+    }
+}
+
+async fn serve_empty(asked: &Asked<'_>) -> Result<String, Wait> {
+    match serve::serve_empty(asked) {
+        Ok(ended) => {
+            let message = ended.message.clone();
+            say_outcome(asked, ended).await;
+            Ok(message)
+        }
+        Err(error) => Err(Wait { database: true, ..Wait::from(error) }),
+    }
+}
+
+fn silent_store(patience: Duration) -> Wait {
+    let seconds = patience.as_secs();
+    let message = format!("the store has not answered within {seconds} s; check its endpoint and the network");
+    Wait { reason: "WaitingForStore", message, database: false }
 }
 
 fn settings_fact(loaded: &Result<Config, Error>, options: &Options) -> Result<(), String> {
@@ -125,12 +217,15 @@ fn settings_fact(loaded: &Result<Config, Error>, options: &Options) -> Result<()
     }
 }
 
-fn act_without_store(action: Action) -> Result<String, (&'static str, String)> {
+fn act_without_store(action: Action) -> Result<String, Wait> {
     match action {
         Action::Present => Ok("a database is there; nothing to restore".into()),
         Action::StartEmpty => Ok("this is a beginning: there is nothing to restore".into()),
-        Action::Wait { reason, message } => Err((reason, message)),
-        Action::AskStore | Action::Restore { .. } => Err(("WaitingForStore", "the store has not answered yet".into())),
+        Action::LeaveToSidecar => Ok("a database is there; the restore that is asked for waits for its key".into()),
+        Action::Wait { reason, message } => Err(Wait { reason, message, database: false }),
+        Action::AskStore | Action::Restore { .. } | Action::Serve | Action::ServeEmpty => {
+            Err(Wait { reason: "WaitingForStore", message: "the store has not answered yet".into(), database: false })
+        }
     }
 }
 
@@ -154,10 +249,7 @@ fn store_fact(catalog: &Catalog, config: &Config) -> StoreFact {
 
 /// What a restore at start rests on.
 struct Found<'a> {
-    options: &'a Options,
-    place: &'a Place,
-    report: &'a Report,
-    config: &'a Config,
+    asked: &'a Asked<'a>,
     store: &'a Store,
     catalog: &'a Catalog,
     /// Only backups of this XR count.
@@ -165,7 +257,8 @@ struct Found<'a> {
 }
 
 async fn restore_newest(found: Found<'_>, cancel: &Cancel) -> Result<String, Error> {
-    let Found { options, place, report, config, store, catalog, own } = found;
+    let Found { asked, store, catalog, own } = found;
+    let Asked { options, place, report, config } = asked;
     let trust = config.trust(options, &place.data_dir, report).await?;
     let candidates = if own { catalog.filter(|e| config.cluster.owns(&e.manifest)) } else { catalog.clone() };
     let pin = known(report, config).await?.filter(|_| own).and_then(|s| s.newest);
@@ -173,11 +266,15 @@ async fn restore_newest(found: Found<'_>, cancel: &Cancel) -> Result<String, Err
     let chosen = candidates.select(&At::Latest, &trust)?;
     let identities = config::identities(options, &config::process_environment)?;
     let fetched = restore::fetch(store, chosen, &identities, &place.spool_dir, cancel.clone()).await?;
-    let seen = catalog.highest_revision(&trust).max(pin.map_or(0, |p| p.revision));
+    let purpose = Purpose {
+        seen: catalog.highest_revision(&trust).max(pin.map_or(0, |p| p.revision)),
+        request: None,
+        clone: false,
+        served: serve::served(catalog, &trust, &config.cluster),
+    };
     let data_dir = place.data_dir.clone();
-    let outcome = crate::blocking(move || fetched.into_data_dir(&data_dir, seen)).await?;
-    say_restored(report, config, &outcome).await;
-    Ok(format!("restored backup {} ({} bytes) to {}", outcome.point, outcome.size_bytes, outcome.path.display()))
+    let outcome = crate::blocking(move || fetched.into_data_dir(&data_dir, &purpose)).await?;
+    Ok(say_restored(asked, &outcome).await)
 }
 
 /// A store that no longer has the newest backup we know of has been rolled back.
@@ -219,37 +316,70 @@ fn with_registration(error: &Error, config: &Config) -> String {
 }
 
 async fn say_waiting(options: &Options, reason: &str, message: &str) {
+    say(options, |status, request| {
+        status.state = State::Waiting;
+        reason.clone_into(&mut status.reason);
+        message.clone_into(&mut status.message);
+        if let Some(request) = request {
+            status.restore = Some(serve::pending(&request.id, message.to_owned()));
+        }
+    })
+    .await;
+}
+
+/// The vcluster starts; only the restore waits.
+async fn say_pending(options: &Options, message: &str) {
+    say(options, |status, request| {
+        if let Some(request) = request {
+            status.restore = Some(serve::pending(&request.id, message.to_owned()));
+        }
+    })
+    .await;
+}
+
+async fn say(options: &Options, change: impl FnOnce(&mut Status, Option<&settings::Restore>)) {
     let config = Config::load(options, &config::process_environment).ok();
     let report = config::report(options, config.as_ref().map(|c| &c.cluster), &config::process_environment);
+    // One that cannot be understood holds the trusted keys: it stays for people to mend.
     let Ok(status) = report.read().await else { return };
     let mut status = status.unwrap_or_default();
     if let Some(config) = &config {
         crate::run::address(&mut status, config);
     }
-    status.state = State::Waiting;
-    reason.clone_into(&mut status.reason);
-    message.clone_into(&mut status.message);
+    change(&mut status, config.as_ref().and_then(|config| config.restore.as_ref()));
     status.observed_at = Some(Timestamp::now());
     write(&report, &status).await;
 }
 
-async fn say_restored(report: &Report, config: &Config, outcome: &Outcome) {
-    let Ok(status) = report.read().await else { return };
+/// Says what was restored, for status and log, and brings back the Secrets that vcluster keeps on the host.
+async fn say_restored(asked: &Asked<'_>, outcome: &Outcome) -> String {
+    let request = asked.config.restore.as_ref().map(|request| request.id.clone()).unwrap_or_default();
+    let served =
+        asked.config.restore.is_some() && serve::on_disk(asked, None).await.is_ok_and(|r| r == Request::Served);
+    let id = if served { request } else { String::new() };
+    say_outcome(asked, serve::succeeded(outcome).as_status(&id)).await;
+    let cluster = &asked.config.cluster;
+    if !cluster.key.is_empty() && !cluster.namespace.is_empty() {
+        let layout = if outcome.path.ends_with(Layout::K3s.database()) { Layout::K3s } else { Layout::K8s };
+        match host::bring_back_secrets(cluster, &asked.place.data_dir, layout).await {
+            Ok(made) => made.iter().for_each(|name| tracing::info!("brought back Secret {name}")),
+            Err(error) => tracing::warn!("{}", error.chain()),
+        }
+    }
+    format!("restored backup {} ({} bytes) to {}", outcome.point, outcome.size_bytes, outcome.path.display())
+}
+
+async fn say_outcome(asked: &Asked<'_>, ended: status::Restore) {
+    let Ok(status) = asked.report.read().await else { return };
     let mut status = status.unwrap_or_default();
-    crate::run::address(&mut status, config);
-    let now = Timestamp::now();
+    crate::run::address(&mut status, asked.config);
     status.state = State::Healthy;
-    "Restored".clone_into(&mut status.reason);
-    status.message = format!("restored from backup {}", outcome.point);
-    status.observed_at = Some(now);
-    status.restore = Some(status::Restore {
-        phase: "Succeeded".into(),
-        from: outcome.point.clone(),
-        at: Some(now),
-        message: status.message.clone(),
-        ..status::Restore::default()
-    });
-    write(report, &status).await;
+    let succeeded = ended.phase == status::SUCCEEDED;
+    if succeeded { "Restored" } else { "RestoreFailed" }.clone_into(&mut status.reason);
+    status.message.clone_from(&ended.message);
+    status.observed_at = Some(Timestamp::now());
+    status.restore = Some(ended);
+    write(asked.report, &status).await;
 }
 
 async fn write(report: &Report, status: &Status) {

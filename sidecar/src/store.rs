@@ -265,6 +265,15 @@ impl Store {
         object.bytes().await.map_err(failed)
     }
 
+    /// Reads the first bytes of an object, all of a shorter one.
+    ///
+    /// # Errors
+    /// [`Fault::NotFound`], or the store fails.
+    pub async fn get_start(&self, key: &str, count: u64) -> Result<Bytes, Error> {
+        let failed = |e| self.error("get", key, &e);
+        self.inner.get_range(&self.path(key), 0..count).await.map_err(failed)
+    }
+
     /// Reads an object into a file, digesting on the way; stops at `limit` bytes, so that a swapped object cannot fill
     /// the disk.
     ///
