@@ -34,7 +34,7 @@ pub struct Args {
     /// The kind of the claim
     #[arg(long, default_value = "VCluster", value_name = "KIND")]
     pub claim_kind: String,
-    /// The name of the Composition [default: <plural>.<group>]
+    /// The name of the Composition [default: PLURAL.GROUP]
     #[arg(long, value_name = "NAME")]
     pub composition: Option<String>,
     /// Where the function's package is
