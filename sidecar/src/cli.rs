@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::{catalog::At, signing::PublicKey};
+use crate::{catalog::At, listen::Address, signing::PublicKey};
 
 /// Consistent, encrypted, signed backups of a vcluster's database, and their restore.
 ///
@@ -29,9 +29,13 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Back up at once, then every interval, once more when told to stop; ends only on a signal.
-    Run,
-    /// Back up once.
-    Backup,
+    Run(RunArgs),
+    /// Back up once; where `run` is at work on the same data directory it is asked to.
+    Backup {
+        /// Print the outcome as JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Show what is in the store.
     List {
         /// As JSON, one object a line.
@@ -46,6 +50,38 @@ pub enum Command {
         #[arg(short, long, value_name = "FILE")]
         output: Option<PathBuf>,
     },
+}
+
+/// How to stay.
+#[derive(Clone, Debug, Args)]
+pub struct RunArgs {
+    /// Where /metrics, /healthz and /readyz are: `:9090`, `127.0.0.1:9090`, or `off`.
+    #[arg(long, env = "VCLUSTER_BACKUP_METRICS_ADDRESS", value_name = "ADDRESS", default_value = DEFAULT_ADDRESS, value_parser = parse_address)]
+    pub metrics_address: Address,
+    /// End with the exit code of the first failure instead of trying again; for tests and shells, never in a pod.
+    #[arg(long)]
+    pub strict: bool,
+}
+
+fn parse_address(text: &str) -> Result<Address, crate::Error> {
+    if text.is_empty() { DEFAULT_ADDRESS.parse() } else { text.parse() }
+}
+
+const DEFAULT_ADDRESS: &str = ":9090";
+
+impl RunArgs {
+    /// Of a command line that names no command: what the environment says.
+    ///
+    /// # Errors
+    /// It cannot be used.
+    pub fn of_environment() -> Result<Self, clap::Error> {
+        #[derive(Parser)]
+        struct Nameless {
+            #[command(flatten)]
+            run: RunArgs,
+        }
+        Nameless::try_parse_from(["vcluster-backup"]).map(|nameless| nameless.run)
+    }
 }
 
 /// How to restore.
@@ -90,7 +126,8 @@ pub struct RestoreArgs {
 #[derive(Clone, Debug, Default, Args)]
 #[group(skip)]
 pub struct Options {
-    /// Folder with settings/settings.yaml, s3/, key/ and status/, as the pod mounts them; read again when it changes.
+    /// Folder with settings/settings.yaml, s3/, key/ and status/, as the pod mounts them; read again when it changes. Default
+    /// /etc/vcluster-backup, where that is there.
     #[arg(long, global = true, env = "VCLUSTER_BACKUP_CONFIG_DIR", value_name = "DIR")]
     pub config_dir: Option<PathBuf>,
     /// s3://bucket/prefix or file:///folder.
@@ -123,7 +160,8 @@ pub struct Options {
     /// The vcluster's data directory; default that of BACKUP_FILE, or /data.
     #[arg(long, global = true, env = "VCLUSTER_BACKUP_DATA_DIR", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
-    /// Folder for the sealed copy on its way; never a folder of the data volume.
+    /// Folder for the sealed copy on its way; never a folder of the data volume. `backup` finds the running sidecar by it.
+    /// Default /var/spool/vcluster-backup, where that is there, else the system's folder for temporary files.
     #[arg(long, global = true, env = "VCLUSTER_BACKUP_SPOOL_DIR", value_name = "DIR")]
     pub spool_dir: Option<PathBuf>,
     /// The status document; default status/status.yaml in the config folder.

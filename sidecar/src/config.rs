@@ -41,6 +41,8 @@ pub struct Config {
     pub recipients: Option<Recipients>,
     /// Time between two backups.
     pub interval: Duration,
+    /// Any text; a new one asks for a backup at once.
+    pub trigger: Option<String>,
     /// What an empty disk does with an earlier life.
     pub bootstrap: Option<Bootstrap>,
     /// This XR has had a backup before.
@@ -94,6 +96,7 @@ impl Config {
             registration: settings.store.registration.clone(),
             recipients: recipients(options, &settings, &folder, environment)?,
             interval: interval.clamp(SHORTEST_INTERVAL, LONGEST_INTERVAL),
+            trigger: settings.backup.trigger.clone().filter(|trigger| !trigger.is_empty()),
             bootstrap: settings.bootstrap,
             lived: settings.lived,
             restore: settings.restore.clone().filter(|restore| !restore.id.is_empty()),
@@ -162,6 +165,19 @@ fn data_dir_of(file: &Path) -> Result<PathBuf, Error> {
         .ok_or_else(|| {
             Error::Usage(format!("cannot use BACKUP_FILE {file:?}: it must end in state.db; or give --data-dir"))
         })
+}
+
+/// What a container of the pod mounts where; a person who runs a command in it need not know.
+const IN_POD: [&str; 2] = ["/etc/vcluster-backup", "/var/spool/vcluster-backup"];
+
+/// The pod's folders for those that are not named, where they are there.
+#[must_use]
+pub fn in_pod(mut options: Options) -> Options {
+    let there = |path: &str| Some(PathBuf::from(path)).filter(|path| path.is_dir());
+    let [config_dir, spool_dir] = IN_POD.map(there);
+    options.config_dir = options.config_dir.or(config_dir);
+    options.spool_dir = options.spool_dir.or(spool_dir);
+    options
 }
 
 /// Changes when a file of the config folder does; cheap enough to ask every second.

@@ -226,6 +226,25 @@ pub enum Error {
         /// The API server's words; none if it did not answer.
         source: Option<Box<kube::Error>>,
     },
+    /// An Event cannot be written.
+    #[error(
+        "cannot write an Event in namespace {namespace}; may this pod's service account create Events?{}",
+        if source.is_none() { " the API server did not answer" } else { "" }
+    )]
+    Event {
+        /// Its namespace.
+        namespace: String,
+        /// The API server's words; none if it did not answer.
+        source: Option<Box<kube::Error>>,
+    },
+    /// The running sidecar was asked and says no.
+    #[error("{message}")]
+    Sidecar {
+        /// Its exit code for that.
+        code: u8,
+        /// Its words.
+        message: String,
+    },
     /// A signal ended a one-shot command.
     #[error("interrupted; nothing was changed")]
     Interrupted,
@@ -240,6 +259,7 @@ impl Error {
             Self::NoRepository { .. } => 10,
             Self::TwoWriters { .. } | Self::Locked { .. } => 11,
             Self::WrongKey { .. } => 12,
+            Self::Sidecar { code, .. } => *code,
             Self::Interrupted => 130,
             _ => 1,
         }
@@ -274,6 +294,8 @@ impl Error {
             Self::Status { .. } => "StatusUnwritable",
             Self::OwnPod { .. } => "CannotRestart",
             Self::HostSecret { .. } => "HostSecret",
+            Self::Event { .. } => "EventUnwritable",
+            Self::Sidecar { .. } => "Sidecar",
             Self::File { .. } | Self::Seal { .. } => "FileError",
             Self::Interrupted => "Interrupted",
         }

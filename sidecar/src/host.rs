@@ -66,6 +66,12 @@ pub async fn delete_own_pod(namespace: &str) -> Result<(), Error> {
     }
 }
 
+/// The pod this program runs in, if it runs in one.
+pub async fn own_pod() -> Option<OwnPod> {
+    let config = Config::infer().await.ok()?;
+    own_token(&config).and_then(|token| OwnPod::of_token(&token))
+}
+
 fn own_token(config: &Config) -> Option<String> {
     use secrecy::ExposeSecret;
     let auth = &config.auth_info;

@@ -19,14 +19,19 @@ pub mod backup;
 pub mod catalog;
 pub mod cli;
 pub mod config;
+pub mod control;
 pub mod error;
+pub mod event;
+pub mod health;
 pub mod host;
 pub mod init;
 pub mod install;
 pub mod keys;
 pub mod kine;
+pub mod listen;
 pub mod lock;
 pub mod manifest;
+pub mod metrics;
 pub mod objects;
 pub mod owner;
 pub mod pace;
@@ -44,6 +49,7 @@ pub mod signing;
 pub mod sqlite;
 pub mod start;
 pub mod store;
+pub mod traffic;
 
 pub use error::Error;
 

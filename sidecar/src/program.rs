@@ -8,8 +8,9 @@ use serde_json::json;
 use crate::{
     backup,
     catalog::{At, Catalog, Trust},
-    cli::{Cli, Command, Options, RestoreArgs},
+    cli::{Cli, Command, Options, RestoreArgs, RunArgs},
     config::{self, Config},
+    control,
     error::Error,
     install::{self, Cancel},
     keys,
@@ -60,9 +61,10 @@ fn fail(error: &Error) -> ExitCode {
 }
 
 async fn dispatch(cli: Cli) -> Result<u8, Error> {
-    let options = cli.options.without_empty();
-    match cli.command.unwrap_or(Command::Run) {
-        Command::Run => run::run(options).await.map(|()| OK),
+    let options = config::in_pod(cli.options.without_empty());
+    let nameless = || RunArgs::of_environment().map_err(|error| Error::Usage(error.to_string()));
+    match cli.command.map_or_else(|| nameless().map(Command::Run), Ok)? {
+        Command::Run(args) => run::run(options, &args).await.map(|()| OK),
         Command::Keygen { output } => print(&keys::keygen(output.as_deref())?),
         Command::Restore(args) if args.init => start::init(&options, &args).await.map(|()| OK),
         command => {
@@ -82,16 +84,23 @@ async fn dispatch(cli: Cli) -> Result<u8, Error> {
 
 async fn once(command: Command, options: &Options, cancel: &Cancel) -> Result<u8, Error> {
     match command {
-        Command::Backup => back_up(options).await,
+        Command::Backup { json } => back_up(options, json).await,
         Command::List { json } => list(options, json).await,
         Command::Restore(args) => restore(options, &args, cancel).await,
-        Command::Run | Command::Keygen { .. } => Ok(OK),
+        Command::Run(_) | Command::Keygen { .. } => Ok(OK),
     }
 }
 
-async fn back_up(options: &Options) -> Result<u8, Error> {
-    let config = Config::load(options, &config::process_environment)?;
+async fn back_up(options: &Options, json: bool) -> Result<u8, Error> {
     let place = config::place(options, &config::process_environment)?;
+    // First of all: in a pod nothing but the sidecar knows the settings, and a second writer would be in its way.
+    if let Some(answer) = control::ask(&place, options.store.as_deref()).await? {
+        if answer.code != OK {
+            return Err(Error::Sidecar { code: answer.code, message: answer.message });
+        }
+        return print(&describe_backup(&answer, json));
+    }
+    let config = Config::load(options, &config::process_environment)?;
     if config.recipients.is_none() {
         return Err(Error::NoKey);
     }
@@ -103,12 +112,19 @@ async fn back_up(options: &Options) -> Result<u8, Error> {
     let catalog = Catalog::load(&store).await?;
     let trust = config.trust(options, &place.data_dir, &report_of(options, &config)).await?;
     let signed = backup::once(&config, &catalog, &trust, &store, &place).await?;
-    print(&format!(
-        "{} {} revision {}\n",
-        signed.manifest.id(),
-        size(signed.manifest.data.size),
-        signed.manifest.revision
-    ))
+    print(&describe_backup(&control::Answer::of_backup(&run::point(&signed), false), json))
+}
+
+fn describe_backup(answer: &control::Answer, json: bool) -> String {
+    if json {
+        let row = json!({
+            "id": answer.id, "kind": answer.kind, "sizeBytes": answer.size_bytes, "revision": answer.revision,
+            "unchanged": answer.unchanged,
+        });
+        return format!("{row}\n");
+    }
+    let since = if answer.unchanged { ", nothing has changed since" } else { "" };
+    format!("{} {} revision {}{since}\n", answer.id, size(answer.size_bytes), answer.revision)
 }
 
 async fn list(options: &Options, json: bool) -> Result<u8, Error> {

@@ -1,4 +1,4 @@
-//! The status document: read at start, written after every try. The only room that knows `kube`.
+//! The status document: read at start, written after every try.
 //!
 //! In the pod it is ConfigMap `<key>-backup-status`, made by chart s3-register and kept for ever; written through the
 //! API server, since its mount cannot be written. Elsewhere it is a file.
@@ -22,7 +22,7 @@ use vcluster_proto::status::{FILE_NAME, Status};
 use crate::error::Error;
 
 /// A status must never hold up a backup, nor the way out after a signal.
-const API_PATIENCE: Duration = Duration::from_secs(2);
+pub(crate) const API_PATIENCE: Duration = Duration::from_secs(2);
 
 /// One client for the life of the program; it reads a rotated token by itself.
 static CLIENT: OnceCell<Client> = OnceCell::const_new();
@@ -48,6 +48,12 @@ impl Report {
     #[must_use]
     pub fn new(file: Option<PathBuf>, cluster: Option<InCluster>) -> Self {
         Self { file, cluster }
+    }
+
+    /// Whether it is a ConfigMap.
+    #[must_use]
+    pub fn is_in_cluster(&self) -> bool {
+        self.cluster.is_some()
     }
 
     /// The document as it stands; one that is absent or empty tells nothing. When the API server does not answer, the
@@ -109,6 +115,11 @@ async fn patch(cluster: &InCluster, yaml: &str) -> Result<(), Error> {
     ask("write", cluster, async |api, name| api.patch(name, &parameters, &Patch::Merge(&body)).await).await.map(drop)
 }
 
+/// The one client of this program.
+pub(crate) async fn client() -> kube::Result<&'static Client> {
+    CLIENT.get_or_try_init(Client::try_default).await
+}
+
 /// One call, bounded, its failure in our words.
 async fn ask<T>(
     action: &'static str,
@@ -122,7 +133,7 @@ async fn ask<T>(
         source: source.map(Box::new),
     };
     let work = async {
-        let client = CLIENT.get_or_try_init(Client::try_default).await?;
+        let client = client().await?;
         call(Api::namespaced(client.clone(), &cluster.namespace), &cluster.name).await
     };
     match tokio::time::timeout(API_PATIENCE, work).await {

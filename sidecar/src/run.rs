@@ -5,11 +5,13 @@
 mod account;
 mod attempt;
 mod farewell;
+mod outside;
 mod request;
 mod surroundings;
 
 use std::{
     panic::AssertUnwindSafe,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -19,17 +21,22 @@ use tokio::time::timeout_at;
 use vcluster_proto::status::Status;
 
 pub use self::account::{address, point};
+use self::outside::{Doorway, Endpoints, nothing_done};
 use self::{
     account::Said,
     farewell::{PUBLISH_WITHIN, STOP_WITHIN},
 };
 use crate::{
     backup::{Lineage, Mark, Place},
-    cli::Options,
+    cli::{Options, RunArgs},
     config::{self, Config},
     error::Error,
+    event::Watch,
+    health::Health,
+    listen::Shown,
     lock::Lock,
     manifest::{Layout, Signed},
+    metrics::Metrics,
     pace::{self, LOCAL_RETRY},
     report::Report,
     signal,
@@ -41,10 +48,12 @@ use crate::{
 /// Backs up until a signal comes.
 ///
 /// # Errors
-/// Only flags that cannot be used.
-pub async fn run(options: Options) -> Result<(), Error> {
+/// Flags that cannot be used; with `--strict` the first failure.
+pub async fn run(options: Options, args: &RunArgs) -> Result<(), Error> {
     let mut stop = signal::Stop::listen()?;
     let mut daemon = Daemon::new(options)?;
+    let _endpoints = Endpoints::open(args.metrics_address.clone(), &daemon.shown);
+    let mut doorway = Doorway::open(&daemon.place.spool_dir).await;
     let (deadline, through) = loop {
         let fingerprint = config::fingerprint(&daemon.options);
         let ticked = {
@@ -62,8 +71,14 @@ pub async fn run(options: Options) -> Result<(), Error> {
             Ticked::Done(pause) => pause,
             Ticked::Stopped { deadline, through } => break (deadline, through),
         };
+        let outcome = daemon.outcome.take().unwrap_or_else(|| Err(nothing_done()));
+        doorway.answer(|question| daemon.answer(question, &outcome));
+        if let (true, Err(error)) = (args.strict, outcome) {
+            return Err(error);
+        }
         tokio::select! {
             () = config::changed(&daemon.options, fingerprint, pause) => {}
+            () = doorway.knocked() => {}
             () = stop.wait() => break (tokio::time::Instant::now() + STOP_WITHIN, true),
         }
     };
@@ -108,6 +123,11 @@ struct Daemon {
     said_of_settings: Said,
     said_of_report: Said,
     pass: Duration,
+    /// How the last attempt ended, until somebody has asked.
+    outcome: Option<Result<Done, Error>>,
+    /// What metrics and health endpoints show.
+    shown: Arc<Shown>,
+    watch: Watch,
 }
 
 impl Daemon {
@@ -132,13 +152,18 @@ impl Daemon {
             newest: None,
             looked_at: Instant::now(),
             pass: Duration::ZERO,
+            outcome: None,
+            shown: Arc::new(Shown { metrics: Metrics::default(), health: Health::new(Instant::now()) }),
+            watch: Watch::new(Instant::now()),
         })
     }
 
     /// One backup and one status document; gives the time until the next.
     async fn tick(&mut self) -> Duration {
         self.status.last_attempt = Some(Timestamp::now());
+        let begun = Instant::now();
         let outcome = self.attempt().await;
+        let took = begun.elapsed();
         self.record(&outcome);
         let pause = match &outcome {
             Ok(_) => self.until_next(),
@@ -147,6 +172,9 @@ impl Daemon {
         self.announce(pause);
         self.look_at_request().await;
         self.publish().await;
+        self.show(&outcome, took, pause);
+        self.tell(&outcome).await;
+        self.outcome = Some(outcome);
         pause
     }
 

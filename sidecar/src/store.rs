@@ -25,6 +25,7 @@ use url::Url;
 use crate::{
     error::Error,
     seal::{Digest, Digesting},
+    traffic::Counted,
 };
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -181,7 +182,7 @@ impl Store {
             }
             other => return Err(bad(&format!("{other} is not one of s3, file"))),
         };
-        Ok(Self { inner, prefix, url: config.url.clone(), plain_puts: Arc::default() })
+        Ok(Self { inner: Arc::new(Counted(inner)), prefix, url: config.url.clone(), plain_puts: Arc::default() })
     }
 
     /// The URL, without credentials.

@@ -261,12 +261,13 @@ fn another_store_gets_its_own_backup_at_once() {
 }
 
 #[test]
-fn a_single_backup_beside_run_is_refused_and_the_chain_stays_one() {
+fn a_single_backup_that_cannot_reach_run_is_refused_and_the_chain_stays_one() {
     let pod = Pod::new();
     let database = pod.database();
     database.write(10);
     let running = pod.start(&["run"]);
     pod.wait_for("the first backup", |s| s.newest.is_some());
+    std::fs::remove_file(pod.path("spool/control.sock")).expect("removed");
     let output = pod.run(&["backup"]);
     assert_eq!(output.status.code(), Some(11), "{}", String::from_utf8_lossy(&output.stderr));
     database.write(5);

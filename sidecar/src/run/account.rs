@@ -39,6 +39,9 @@ impl Daemon {
                     tracing::info!("backups work again");
                 }
                 self.said.forget();
+                if let Some(trigger) = self.config.as_ref().and_then(|config| config.trigger.as_ref()) {
+                    self.status.last_trigger.clone_from(trigger);
+                }
                 self.status.state = State::Healthy;
                 "BackedUp".clone_into(&mut self.status.reason);
                 if let (Done::Unchanged, Some(newest)) = (done, &self.status.newest) {

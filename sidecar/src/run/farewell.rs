@@ -29,6 +29,7 @@ impl Daemon {
             self.status.state = State::Stopped;
         }
         let _ = timeout_at(deadline, self.publish()).await;
+        let _ = timeout_at(deadline, self.tell(&outcome)).await;
         tracing::info!("stopped");
     }
 

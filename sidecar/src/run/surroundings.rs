@@ -1,5 +1,7 @@
 //! What the loop holds open and what may change under it: settings, status document, signing key, database, store.
 
+use vcluster_proto::status::State;
+
 use super::Daemon;
 use crate::{
     config::{self, Config},
@@ -41,6 +43,7 @@ impl Daemon {
         match report.read().await {
             Ok(status) => {
                 self.status = status.unwrap_or_default();
+                self.watch.resume(self.status.state == State::Failing);
                 self.report = Some(report);
             }
             Err(error) => {

@@ -1,0 +1,184 @@
+//! Counts what this process asks of its stores: every call of the library's, whoever made it. Tries that the library
+//! repeats within one call count once.
+
+use std::{fmt, ops::Range, sync::LazyLock};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::{FutureExt, StreamExt, stream::BoxStream};
+use object_store::{
+    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions,
+    PutOptions, PutPayload, PutResult, RenameOptions, Result, UploadPart, path::Path,
+};
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family},
+};
+
+/// What went over the line, of the whole process.
+#[derive(Clone, Debug, Default)]
+pub struct Traffic {
+    /// Calls by operation and outcome.
+    pub calls: Family<Call, Counter>,
+    /// Bytes of objects and parts that were put.
+    pub sent_bytes: Counter,
+    /// Bytes of objects that were got.
+    pub received_bytes: Counter,
+}
+
+/// One kind of call.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Call {
+    /// `put`, `part`, `get`, `list`, `delete`, ...
+    pub operation: &'static str,
+    /// `ok`, `absent` (which is an answer), or `failed`.
+    pub outcome: &'static str,
+}
+
+/// The one account of this process.
+pub fn traffic() -> &'static Traffic {
+    static TRAFFIC: LazyLock<Traffic> = LazyLock::new(Traffic::default);
+    &TRAFFIC
+}
+
+impl Traffic {
+    fn note<T>(&self, operation: &'static str, result: &Result<T>) {
+        let outcome = match result {
+            Ok(_) => "ok",
+            Err(object_store::Error::NotFound { .. }) => "absent",
+            Err(_) => "failed",
+        };
+        self.calls.get_or_create(&Call { operation, outcome }).inc();
+    }
+}
+
+/// A store whose calls are counted.
+#[derive(Debug)]
+pub struct Counted<T>(pub T);
+
+impl<T: fmt::Display> fmt::Display for Counted<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+#[async_trait]
+impl<T: ObjectStore> ObjectStore for Counted<T> {
+    async fn put_opts(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
+        let size = payload.content_length() as u64;
+        let result = self.0.put_opts(location, payload, options).await;
+        traffic().note("put", &result);
+        if result.is_ok() {
+            traffic().sent_bytes.inc_by(size);
+        }
+        result
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        location: &Path,
+        options: PutMultipartOptions,
+    ) -> Result<Box<dyn MultipartUpload>> {
+        let result = self.0.put_multipart_opts(location, options).await;
+        traffic().note("begin", &result);
+        result.map(|upload| Box::new(CountedUpload(upload)) as Box<dyn MultipartUpload>)
+    }
+
+    async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+        let operation = if options.head { "head" } else { "get" };
+        let result = self.0.get_opts(location, options).await;
+        traffic().note(operation, &result);
+        if let (Ok(got), "get") = (&result, operation) {
+            traffic().received_bytes.inc_by(got.range.end.saturating_sub(got.range.start));
+        }
+        result
+    }
+
+    async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+        let result = self.0.get_ranges(location, ranges).await;
+        traffic().note("get", &result);
+        result
+    }
+
+    fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
+        self.0.delete_stream(locations).inspect(|result| traffic().note("delete", result)).boxed()
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        note_listing(self.0.list(prefix))
+    }
+
+    fn list_with_offset(&self, prefix: Option<&Path>, offset: &Path) -> BoxStream<'static, Result<ObjectMeta>> {
+        note_listing(self.0.list_with_offset(prefix, offset))
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        let result = self.0.list_with_delimiter(prefix).await;
+        traffic().note("list", &result);
+        result
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
+        let result = self.0.copy_opts(from, to, options).await;
+        traffic().note("copy", &result);
+        result
+    }
+
+    async fn rename_opts(&self, from: &Path, to: &Path, options: RenameOptions) -> Result<()> {
+        let result = self.0.rename_opts(from, to, options).await;
+        traffic().note("rename", &result);
+        result
+    }
+}
+
+/// A listing is one call a page of a thousand keys, as S3 bills it; an empty one is one, too.
+fn note_listing(listing: BoxStream<'static, Result<ObjectMeta>>) -> BoxStream<'static, Result<ObjectMeta>> {
+    const PAGE: u64 = 1000;
+    let mut seen = 0;
+    let end = futures::stream::once(async { None });
+    let noted = listing.map(Some).chain(end).filter_map(move |item| {
+        match &item {
+            Some(Ok(_)) => {
+                seen += 1;
+                if seen % PAGE == 0 {
+                    traffic().note("list", &Ok(()));
+                }
+            }
+            Some(failed) => traffic().note("list", failed),
+            None if seen == 0 || seen % PAGE > 0 => traffic().note("list", &Ok(())),
+            None => {}
+        }
+        futures::future::ready(item)
+    });
+    noted.boxed()
+}
+
+#[derive(Debug)]
+struct CountedUpload(Box<dyn MultipartUpload>);
+
+#[async_trait]
+impl MultipartUpload for CountedUpload {
+    fn put_part(&mut self, data: PutPayload) -> UploadPart {
+        let size = data.content_length() as u64;
+        let part = self.0.put_part(data);
+        let noted = part.inspect(move |result| {
+            traffic().note("part", result);
+            if result.is_ok() {
+                traffic().sent_bytes.inc_by(size);
+            }
+        });
+        noted.boxed()
+    }
+
+    async fn complete(&mut self) -> Result<PutResult> {
+        let result = self.0.complete().await;
+        traffic().note("complete", &result);
+        result
+    }
+
+    async fn abort(&mut self) -> Result<()> {
+        let result = self.0.abort().await;
+        traffic().note("abort", &result);
+        result
+    }
+}
