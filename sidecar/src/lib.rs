@@ -38,6 +38,7 @@ pub mod pace;
 pub mod pages;
 pub mod payload;
 pub mod program;
+pub mod progress;
 pub mod report;
 pub mod requests;
 pub mod restore;

@@ -15,6 +15,7 @@ use crate::{
     install::{self, Cancel},
     keys,
     manifest::Signed,
+    progress::Bar,
     report::Report,
     requests::Ledger,
     restore::{self, Outcome, Purpose},
@@ -111,7 +112,9 @@ async fn back_up(options: &Options, json: bool) -> Result<u8, Error> {
     let store = config.open_store(Access::Write)?;
     let catalog = Catalog::load(&store).await?;
     let trust = config.trust(options, &place.data_dir, &report_of(options, &config)).await?;
+    let bar = Bar::sending("backing up");
     let signed = backup::once(&config, &catalog, &trust, &store, &place).await?;
+    drop(bar);
     print(&describe_backup(&control::Answer::of_backup(&run::point(&signed), false), json))
 }
 
@@ -215,6 +218,9 @@ async fn restore(options: &Options, args: &RestoreArgs, cancel: &Cancel) -> Resu
         return print(&describe("would restore", &chosen));
     }
     let identities = config::identities(options, &config::process_environment)?;
+    let links = catalog.chain(&chosen).unwrap_or_else(|_| vec![&chosen]);
+    let bytes = links.iter().map(|link| link.manifest.data.size).sum();
+    let bar = Bar::receiving("restoring", bytes, "checking");
     let fetched = restore::fetch(&store, &chosen, &identities, &place.spool_dir, cancel.clone()).await?;
     let purpose = Purpose {
         seen: catalog.highest_revision(&trust).max(pin.map_or(0, |p| p.revision)),
@@ -229,6 +235,7 @@ async fn restore(options: &Options, args: &RestoreArgs, cancel: &Cancel) -> Resu
         None => fetched.into_data_dir(&data_dir, &purpose),
     })
     .await?;
+    drop(bar);
     if let Some(id) = &args.request_id {
         Ledger::record(&place.data_dir, id, &serve::succeeded(&outcome))?;
     }

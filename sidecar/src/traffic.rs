@@ -5,10 +5,10 @@ use std::{fmt, ops::Range, sync::LazyLock};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::{FutureExt, StreamExt, stream::BoxStream};
+use futures::{FutureExt, StreamExt, TryStreamExt, stream::BoxStream};
 use object_store::{
-    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions,
-    PutOptions, PutPayload, PutResult, RenameOptions, Result, UploadPart, path::Path,
+    CopyOptions, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result, UploadPart, path::Path,
 };
 use prometheus_client::{
     encoding::EncodeLabelSet,
@@ -88,15 +88,26 @@ impl<T: ObjectStore> ObjectStore for Counted<T> {
         let operation = if options.head { "head" } else { "get" };
         let result = self.0.get_opts(location, options).await;
         traffic().note(operation, &result);
-        if let (Ok(got), "get") = (&result, operation) {
-            traffic().received_bytes.inc_by(got.range.end.saturating_sub(got.range.start));
-        }
-        result
+        let mut got = result?;
+        got.payload = match got.payload {
+            GetResultPayload::Stream(stream) if operation == "get" => {
+                GetResultPayload::Stream(stream.inspect_ok(|bytes| note_received(bytes.len() as u64)).boxed())
+            }
+            // A file that is here.
+            other => {
+                note_received(if operation == "get" { got.range.end.saturating_sub(got.range.start) } else { 0 });
+                other
+            }
+        };
+        Ok(got)
     }
 
     async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
         let result = self.0.get_ranges(location, ranges).await;
         traffic().note("get", &result);
+        for bytes in result.iter().flatten() {
+            note_received(bytes.len() as u64);
+        }
         result
     }
 
@@ -129,6 +140,10 @@ impl<T: ObjectStore> ObjectStore for Counted<T> {
         traffic().note("rename", &result);
         result
     }
+}
+
+fn note_received(count: u64) {
+    traffic().received_bytes.inc_by(count);
 }
 
 /// A listing is one call a page of a thousand keys, as S3 bills it; an empty one is one, too.
