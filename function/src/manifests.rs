@@ -1,12 +1,12 @@
 //! `function-vcluster manifests`: what a platform team applies, packages or reads, printed from the Rust types.
 //!
 //! The types are the single source: the XRD, the schema of the pipeline's input and both reference pages say what
-//! [`Spec`](crate::xr::Spec), [`Status`](crate::xr::status::Status) and [`Platform`](crate::platform::Platform) say, in
+//! `Spec`(crate::xr::Spec), `Status`(crate::xr::status::Status) and `Platform`(crate::platform::Platform) say, in
 //! the words of their doc comments. `package/` and `docs/` hold printed copies; a test compares them. Pure.
 //!
-//! * [`schema`]: from a type to a structural schema, the only form a CRD takes.
-//! * [`definition`], [`composition`], [`rights`], [`packages`]: the manifests.
-//! * [`reference`]: the pages.
+//! * `schema`: from a type to a structural schema, the only form a CRD takes.
+//! * `definition`, `composition`, `rights`, `packages`: the manifests.
+//! * `reference`: the pages.
 
 mod composition;
 mod definition;

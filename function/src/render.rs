@@ -2,7 +2,7 @@
 //! of them, changes nothing until it makes a report stale.
 //!
 //! Decisions live here, the rooms below only write: [`vcluster`] what the control plane needs to know of its sidecar,
-//! in the keys of its chart's [`family`], [`s3`] everything else the sidecar reads, [`keys`] what a restore is opened with,
+//! in the keys of its chart's [`family`], [`s3`] everything else the sidecar reads, `keys` what a restore is opened with,
 //! [`rancher`] the registration.
 
 pub mod family;

@@ -15,13 +15,13 @@ const TOKEN_SECRET: &str = "apitoken";
 pub struct Rancher {
     /// Whether there is one, and who registers.
     pub mode: RancherMode,
-    /// `http(s)://host[:port]`.
+    /// ``http(s)://host[:port]``.
     pub url: Option<String>,
     /// The Secret of the platform namespace with the token: `apitoken`, the only name the chart knows.
     pub token_secret: Option<String>,
     /// PEM certificates to trust.
     pub ca: Option<String>,
-    /// The HTTP proxy on the way to the server, http(s)://host[:port].
+    /// The HTTP proxy on the way to the server, `http(s)://host[:port]`.
     pub proxy: Option<String>,
     /// Whether its certificate is left unchecked.
     pub insecure: bool,

@@ -16,7 +16,7 @@ pub struct Store {
     /// Where the backups of a vcluster go: s3://, gs://, az:// or file:///data/, with {bucket} or {key} as one part of the
     /// path; unset: s3://{bucket}. Anything else needs register: none.
     pub url: Option<String>,
-    /// The S3 endpoint, http(s)://host[:port]; unset: the cloud's own, which needs register: none.
+    /// The S3 endpoint, `http(s)://host[:port]`; unset: the cloud's own, which needs register: none.
     pub endpoint: Option<String>,
     /// Its region.
     pub region: Option<String>,
