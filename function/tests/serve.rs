@@ -10,13 +10,14 @@ use std::{
     task::{Context, Poll},
 };
 
-use common::{World, now};
+use common::{World, names, now};
 use function_sdk_rust::proto::v1::{RunFunctionRequest, function_runner_service_client::FunctionRunnerServiceClient};
 use function_vcluster::{
     serve::{Args, Server},
     wire,
 };
 use futures::{StreamExt, stream};
+use prost::Message;
 use serde_json::json;
 use tokio::{sync::oneshot, task::JoinHandle};
 use tonic::{
@@ -100,25 +101,49 @@ async fn both_protocols_give_the_answer_of_the_core() {
     server.end().await;
 }
 
+/// A request that is `bytes` long on the wire, most of it one observed ConfigMap of somebody else.
+fn request_of(bytes: usize) -> RunFunctionRequest {
+    let with = |length: usize| {
+        let mut world = World::new();
+        let big = json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"big": "x".repeat(length)}});
+        world.observed.push(("big".to_owned(), big));
+        world.request()
+    };
+    // Lengths before the text grow with it, so the second guess is exact.
+    let guess = bytes - with(bytes).encoded_len().abs_diff(bytes);
+    let request = with(guess);
+    assert_eq!(request.encoded_len(), bytes);
+    request
+}
+
 #[tokio::test]
 async fn requests_may_be_larger_than_grpcs_default_and_no_larger_than_told() {
-    let mut world = World::new();
-    let big = json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"big": "x".repeat(6 << 20)}});
-    world.observed.push(("big".to_owned(), big));
+    const GRPC_DEFAULT: usize = 4 << 20;
     let server = Running::start(&args()).await;
-    let mut client = FunctionRunnerServiceClient::new(server.channel().await);
-    let answer = client.run_function(world.request()).await.expect("accepted").into_inner();
-    assert!(answer.results.is_empty());
+    let channel = server.channel().await;
+    for bytes in [GRPC_DEFAULT, GRPC_DEFAULT + 1, 4 * GRPC_DEFAULT] {
+        let mut client = FunctionRunnerServiceClient::new(channel.clone());
+        let answer = client.run_function(request_of(bytes)).await.expect("accepted").into_inner();
+        assert!(answer.results.is_empty(), "{bytes}: {:?}", answer.results);
+        assert_eq!(names(&answer), ["s3", "vcluster"], "{bytes}");
+        assert!(answer.encoded_len() < GRPC_DEFAULT, "Crossplane takes no larger answer");
+    }
     server.end().await;
 
-    let server = Running::start(&Args { max_recv_message_size: 1 << 20, ..args() }).await;
+    let limit = 1 << 20;
+    let server = Running::start(&Args { max_recv_message_size: limit, ..args() }).await;
     for older in [false, true] {
         let channel = server.channel().await;
-        let refused = match older {
-            false => FunctionRunnerServiceClient::new(channel).run_function(world.request()).await,
-            true => FunctionRunnerServiceClient::new(Older(channel)).run_function(world.request()).await,
+        let call = async |request: RunFunctionRequest| match older {
+            false => FunctionRunnerServiceClient::new(channel.clone()).run_function(request).await,
+            true => FunctionRunnerServiceClient::new(Older(channel.clone())).run_function(request).await,
         };
-        assert_eq!(refused.expect_err("too large").code(), Code::OutOfRange);
+        let refused = call(request_of(limit + 1)).await.expect_err("too large");
+        assert_eq!(refused.code(), Code::OutOfRange);
+        // A person reads this in the conditions of the XR.
+        assert!(refused.message().contains(&limit.to_string()), "{refused}");
+        let answer = call(request_of(limit)).await.expect("the same connection goes on").into_inner();
+        assert!(answer.results.is_empty(), "{:?}", answer.results);
     }
     server.end().await;
 }
