@@ -185,6 +185,17 @@ impl Store {
         Ok(Self { inner: Arc::new(Counted(inner)), prefix, url: config.url.clone(), plain_puts: Arc::default() })
     }
 
+    /// A store over anything that behaves like one: memory, or one that fails when a test wants it to. No URL leads here.
+    #[must_use]
+    pub fn over(inner: Arc<dyn ObjectStore>, url: &str) -> Self {
+        Self {
+            inner: Arc::new(Counted(inner)),
+            prefix: Path::default(),
+            url: url.to_owned(),
+            plain_puts: Arc::default(),
+        }
+    }
+
     /// The URL, without credentials.
     #[must_use]
     pub fn url(&self) -> &str {
