@@ -61,12 +61,14 @@ pub enum Refusal {
     },
     /// Something that is not a Release bears one of our names.
     #[error(
-        "observed resource {resource:?} is {found}, not a Release of helm.crossplane.io: going on would replace it; \
-         rename it in the step that made it"
+        "observed resource {resource:?} is {found}, not a Release of {group}: going on would replace it; rename it in \
+         the step that made it"
     )]
     NotARelease {
         /// The composed resource.
         resource: String,
+        /// The API group of the XR's Releases.
+        group: &'static str,
         /// Its API version and kind.
         found: String,
     },

@@ -7,6 +7,8 @@
 use data_encoding::BASE32_NOPAD;
 use ring::digest::{SHA256, digest};
 
+use crate::xr::Scope;
+
 /// How much of the id stays readable: 31 + `-` + 8 = 40 characters fit every name that is made from a key.
 const READABLE: usize = 31;
 /// 40 bits are eight base32 characters.
@@ -27,7 +29,8 @@ pub struct Identity<'a> {
     pub group: &'a str,
     /// The XR's kind.
     pub kind: &'a str,
-    /// The namespace of the claim; empty for an XR without one, which only cluster administrators can make.
+    /// The namespace of the claim or of the namespaced XR; empty for one without either, which only cluster administrators
+    /// can make.
     pub owner: &'a str,
     /// `spec.id` or the XR's name.
     pub id: &'a str,
@@ -79,6 +82,8 @@ pub struct Names {
     pub platform_namespace: String,
     /// The bucket.
     pub bucket: String,
+    /// Where the Releases themselves live.
+    pub scope: Scope,
 }
 
 impl Names {
@@ -122,7 +127,8 @@ impl Names {
         format!("vc-{}", self.key)
     }
 
-    /// The Secret of the platform namespace into which provider-helm copies the kubeconfig for the claim.
+    /// The Secret into which provider-helm copies the kubeconfig: in the platform namespace, from where it goes on to the
+    /// claim, or in the namespaced XR's own.
     pub fn connection(&self) -> String {
         format!("{}-kubeconfig", self.key)
     }

@@ -4,7 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use crate::{error::Refusal, key::Names, platform::Platform};
+use crate::{
+    error::Refusal,
+    key::Names,
+    platform::{Platform, ProviderConfig},
+};
 
 /// The composed resource of the vcluster.
 pub const VCLUSTER: &str = "vcluster";
@@ -139,7 +143,7 @@ impl Observed {
         ];
         for (resource, helm_name, namespace, path) in homes {
             self.check_release(names, resource, &helm_name, namespace, path)?;
-            self.check_target(resource, &platform.provider_config.name)?;
+            self.check_target(names, resource, &platform.provider_config)?;
         }
         let bucket = "a vcluster's backups stay in one bucket";
         self.check_s3("/bucket", &names.bucket, "input.store.bucketPrefix", bucket)?;
@@ -157,10 +161,10 @@ impl Observed {
         path: &'static str,
     ) -> Result<(), Refusal> {
         let Some(release) = self.release(resource) else { return Ok(()) };
-        let (api_version, kind) = (release.text("/apiVersion"), release.text("/kind"));
-        if !api_version.starts_with("helm.crossplane.io/") || kind != "Release" {
+        let (api_version, kind, group) = (release.text("/apiVersion"), release.text("/kind"), names.scope.helm_group());
+        if api_version.split_once('/').is_none_or(|(found, _)| found != group) || kind != "Release" {
             let found = format!("{api_version} {kind}");
-            return Err(Refusal::NotARelease { resource: resource.to_owned(), found });
+            return Err(Refusal::NotARelease { resource: resource.to_owned(), group, found });
         }
         let found = release.annotation(EXTERNAL_NAME).unwrap_or_else(|| release.text("/metadata/name"));
         let object = release.text("/metadata/name");
@@ -183,18 +187,27 @@ impl Observed {
     }
 
     /// Another target would get everything installed anew, beside what runs in the old one.
-    fn check_target(&self, resource: &'static str, wanted: &str) -> Result<(), Refusal> {
+    fn check_target(&self, names: &Names, resource: &'static str, config: &ProviderConfig) -> Result<(), Refusal> {
         let Some(release) = self.release(resource) else { return Ok(()) };
-        match release.text("/spec/providerConfigRef/name") {
-            found if found.is_empty() || found == wanted => Ok(()),
-            found => Err(Refusal::Fixed {
-                path: "input.providerConfig.name",
-                wanted: wanted.to_owned(),
-                found: found.to_owned(),
-                resource,
-                reason: "a Helm release never moves to another cluster",
-            }),
+        // The cluster-scoped group has one kind only, and its Releases name none.
+        let kind = names.scope.namespace().map_or("", |_| config.kind.as_str());
+        let parts = [
+            ("input.providerConfig.name", "/spec/providerConfigRef/name", config.name.as_str()),
+            ("input.providerConfig.kind", "/spec/providerConfigRef/kind", kind),
+        ];
+        for (path, pointer, wanted) in parts {
+            let found = release.text(pointer);
+            if !found.is_empty() && !wanted.is_empty() && found != wanted {
+                return Err(Refusal::Fixed {
+                    path,
+                    wanted: wanted.to_owned(),
+                    found: found.to_owned(),
+                    resource,
+                    reason: "a Helm release never moves to another cluster",
+                });
+            }
         }
+        Ok(())
     }
 
     fn check_s3(&self, pointer: &str, wanted: &str, path: &'static str, reason: &'static str) -> Result<(), Refusal> {

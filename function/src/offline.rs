@@ -239,10 +239,14 @@ fn printed(xr: &Value, observed: &[Value], response: &RunFunctionResponse) -> Ve
     let status = desired.composite.as_ref().and_then(|composite| composite.resource.as_ref()).map(struct_to_json);
     let mut status = status.and_then(|xr| xr.get("status").cloned()).unwrap_or_else(|| json!({}));
     status["conditions"] = conditions(response, &unready);
+    let mut metadata = json!({ "name": xr["metadata"]["name"] });
+    if let Some(namespace) = xr["metadata"].get("namespace") {
+        metadata["namespace"] = namespace.clone();
+    }
     let mut documents = vec![json!({
         "apiVersion": xr["apiVersion"],
         "kind": xr["kind"],
-        "metadata": { "name": xr["metadata"]["name"] },
+        "metadata": metadata,
         "status": status,
     })];
     for name in names {

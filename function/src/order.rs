@@ -179,6 +179,7 @@ pub(crate) fn names(xr: &Xr, platform: &Platform, id: &str) -> Names {
         host_namespace: format!("{}{key}", platform.host_namespace_prefix),
         platform_namespace: platform.namespace.clone(),
         bucket: format!("{}{key}", platform.store.bucket_prefix),
+        scope: xr.scope.clone(),
         key,
     }
 }

@@ -23,7 +23,7 @@ use crate::{
     order::{Build, Order},
     platform::{Chart, Platform, ReadyWhen},
     restore::{self, Origin, Request},
-    xr::Xr,
+    xr::{Scope, Xr},
 };
 
 /// While something is awaited, Crossplane asks again this soon.
@@ -117,7 +117,7 @@ pub fn render(xr: &Xr, platform: &Platform, observed: &Observed, now: Timestamp)
     Ok(Rendered {
         status: status(xr, platform, &order, build, resources.contains_key(S3), &health),
         conditions: conditions(health, registration(&order, observed.release(RANCHER).map(Release::ready))),
-        kubeconfig: running.and_then(Release::kubeconfig).or(observed.kubeconfig.as_deref()).map(<[u8]>::to_vec),
+        kubeconfig: kubeconfig(&order, running, observed),
         report: order.backup.then_some(source),
         origin,
         ttl: if awaiting { Some(AWAITING) } else { order.backup.then_some(WATCHING) },
@@ -149,7 +149,14 @@ fn holds(there: &Value, wanted: &Value) -> bool {
     }
 }
 
-/// What the three Releases share. Only fields that provider-helm 0.21 and 1.4 both know: others fail the apply.
+/// For a claim's Secret. A namespaced XR has none: provider-helm writes into its namespace, where its tenant looks.
+fn kubeconfig(order: &Order, running: Option<Release<'_>>, observed: &Observed) -> Option<Vec<u8>> {
+    let found = running.and_then(Release::kubeconfig).or(observed.kubeconfig.as_deref());
+    found.filter(|_| order.names.scope == Scope::Cluster).map(<[u8]>::to_vec)
+}
+
+/// What all Releases share. Only fields that provider-helm 0.21 and 1.4 both know, or 1.0.2 and 1.4 in the namespaced
+/// group: others fail the apply.
 fn release(
     resource: &str,
     helm_name: &str,
@@ -158,8 +165,9 @@ fn release(
     platform: &Platform,
     chart: &Value,
 ) -> Value {
-    json!({
-        "apiVersion": "helm.crossplane.io/v1beta1",
+    let scope = &order.names.scope;
+    let mut release = json!({
+        "apiVersion": format!("{}/v1beta1", scope.helm_group()),
         "kind": "Release",
         "metadata": {
             "name": order.names.release(resource),
@@ -169,7 +177,21 @@ fn release(
             "providerConfigRef": { "name": platform.provider_config.name },
             "forProvider": { "namespace": namespace, "chart": chart },
         },
-    })
+    });
+    if let Some(namespace) = scope.namespace() {
+        // Crossplane would say it as well; written out, no renderer has to know.
+        release["metadata"]["namespace"] = json!(namespace);
+        release["spec"]["providerConfigRef"]["kind"] = json!(platform.provider_config.kind.as_str());
+    }
+    release
+}
+
+/// A Secret a Release refers to. Those of the namespaced group reach no namespace but their own.
+fn secret_ref(name: &str, order: &Order) -> Value {
+    match order.names.scope {
+        Scope::Cluster => json!({ "name": name, "namespace": order.names.platform_namespace }),
+        Scope::Namespace(_) => json!({ "name": name }),
+    }
 }
 
 fn chart(chart: &Chart, order: &Order) -> Value {
@@ -179,7 +201,7 @@ fn chart(chart: &Chart, order: &Order) -> Value {
 fn chart_of(name: &str, repository: &str, version: &str, pull_secret: Option<&str>, order: &Order) -> Value {
     let mut chart = json!({ "name": name, "repository": repository, "version": version });
     if let Some(secret) = pull_secret {
-        chart["pullSecretRef"] = json!({ "name": secret, "namespace": order.names.platform_namespace });
+        chart["pullSecretRef"] = secret_ref(secret, order);
     }
     chart
 }
@@ -199,7 +221,10 @@ fn status(
         "namespace": names.host_namespace,
         "release": names.key.as_str(),
         "chartVersion": build.chart_version,
-        "kubeconfigSecret": names.kubeconfig(),
+        "kubeconfigSecret": match names.scope {
+            Scope::Cluster => names.kubeconfig(),
+            Scope::Namespace(_) => names.connection(),
+        },
         "endpoint": names.endpoint(),
     });
     let mut backup = xr.remembered.clone();

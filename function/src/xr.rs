@@ -21,6 +21,33 @@ const REMEMBERED: [&str; 7] =
 /// What `status.restore` keeps: an outcome outlives the report that brought it.
 const OUTCOME: [&str; 5] = ["at", "from", "id", "message", "phase"];
 
+/// Where an XR lives. Its Releases live there, too: Crossplane lets it compose into no other place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// The XR of a claim, or a cluster administrator's own: Releases of the cluster-scoped group.
+    Cluster,
+    /// A tenant's own XR, in his namespace: Releases of the namespaced group.
+    Namespace(String),
+}
+
+impl Scope {
+    /// The namespace of the XR and its Releases.
+    pub fn namespace(&self) -> Option<&str> {
+        match self {
+            Self::Cluster => None,
+            Self::Namespace(namespace) => Some(namespace),
+        }
+    }
+
+    /// The API group of its Releases.
+    pub fn helm_group(&self) -> &'static str {
+        match self {
+            Self::Cluster => "helm.crossplane.io",
+            Self::Namespace(_) => "helm.m.crossplane.io",
+        }
+    }
+}
+
 /// An ordered vcluster.
 #[derive(Clone, Debug)]
 pub struct Xr {
@@ -32,7 +59,9 @@ pub struct Xr {
     pub name: String,
     /// `metadata.uid`; empty offline.
     pub uid: String,
-    /// The claim's namespace; empty for an XR without a claim.
+    /// Where it lives, and its Releases with it.
+    pub scope: Scope,
+    /// Its own namespace or that of its claim; empty for a cluster-scoped XR without a claim.
     pub owner: String,
     /// What is ordered.
     pub spec: Spec,
@@ -58,22 +87,17 @@ impl Xr {
                 "the observed XR has no apiVersion with a group, kind and name",
             ));
         }
-        let namespace = text("/metadata/namespace");
-        if !namespace.is_empty() {
-            let problem = format!("{namespace:?}: namespaced XRs join in a later version of the function; use a claim");
-            return Err(Refusal::field("metadata.namespace", problem));
-        }
+        let scope = match text("/metadata/namespace") {
+            none if none.is_empty() => Scope::Cluster,
+            namespace => Scope::Namespace(namespace),
+        };
         Ok(Self {
             group: group.to_owned(),
             kind: text("/kind"),
             name,
             uid: text("/metadata/uid"),
-            owner: xr
-                .pointer("/metadata/labels")
-                .and_then(|labels| labels.get(CLAIM_NAMESPACE))
-                .and_then(Value::as_str)
-                .unwrap_or_default()
-                .to_owned(),
+            owner: owner(xr, &scope),
+            scope,
             spec: Spec::parse(xr.get("spec").unwrap_or(&Value::Null))?,
             remembered: remembered(xr, "/status/backup", &REMEMBERED),
             restored: remembered(xr, "/status/restore", &OUTCOME),
@@ -94,6 +118,12 @@ impl Xr {
     pub fn trusted_keys(&self) -> impl Iterator<Item = &str> {
         self.remembered.get("trustedKeys").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
     }
+}
+
+/// Whose it is. Labels of a namespaced XR are its tenant's to write, those of a claim's are Crossplane's.
+fn owner(xr: &Value, scope: &Scope) -> String {
+    let label = || xr.pointer("/metadata/labels")?.get(CLAIM_NAMESPACE)?.as_str();
+    scope.namespace().or_else(label).unwrap_or_default().to_owned()
 }
 
 fn remembered(xr: &Value, pointer: &str, fields: &[&str]) -> Map<String, Value> {

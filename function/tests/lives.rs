@@ -7,7 +7,7 @@
 
 mod common;
 
-use common::{FAMILIES, World, bytes, config_map, desired, names, report, ttl, values};
+use common::{FAMILIES, World, bytes, desired, names, ttl, values};
 use function_sdk_rust::{
     proto::v1::{Ready, RunFunctionResponse, Severity},
     resource::{json_to_struct, struct_to_json},
@@ -94,7 +94,7 @@ const OWNER: [Edit; 14] = [
 ];
 
 /// None of these may reach a control plane that runs, but for the owner's next edit that restarts it anyway.
-const PLATFORM: [Edit; 18] = [
+const PLATFORM: [Edit; 19] = [
     |w| w.input["charts"]["vcluster"]["version"] = json!("0.36.1"),
     |w| w.input["charts"]["vcluster"]["version"] = json!("0.30.0"),
     |w| w.input["charts"]["vcluster"]["repository"] = json!("https://mirror.example.org"),
@@ -113,6 +113,7 @@ const PLATFORM: [Edit; 18] = [
     |w| w.input["namespace"] = json!("elsewhere"),
     |w| w.input["id"] = json!("another"),
     |w| w.input["readyWhen"] = json!("RecoveryPoint"),
+    |w| w.input["providerConfig"] = json!({"name": "default", "kind": "ProviderConfig"}),
 ];
 
 /// What may be found where the sidecar reports.
@@ -124,7 +125,7 @@ const REPORTS: [Edit; 10] = [
     |w| told(w, |status| status.restore = Some(outcome("one", "Succeeded"))),
     |w| told(w, |status| status.restore = Some(outcome("one", "Failed"))),
     |w| told(w, |status| "of another XR".clone_into(&mut status.uid)),
-    |w| w.reports = Some(vec![config_map("{ not: [a document")]),
+    |w| w.reports = Some(vec![w.config_map("{ not: [a document")]),
     |w| w.reports = Some(Vec::new()),
     |w| w.reports = None,
 ];
@@ -142,7 +143,7 @@ fn forget(world: &mut World, field: &str) {
 }
 
 fn told(world: &mut World, change: impl FnOnce(&mut vcluster_proto::status::Status)) {
-    let mut status = report();
+    let mut status = world.all_is_well();
     status.observed_at = Some(world.now);
     change(&mut status);
     world.report(&status);
@@ -166,8 +167,11 @@ struct Life {
 }
 
 impl Life {
-    fn begin(family: (&str, &str)) -> Self {
+    fn begin(family: (&str, &str), namespaced: bool) -> Self {
         let mut world = World::of(family.0, family.1);
+        if namespaced {
+            world = world.namespaced();
+        }
         world.kubeconfig = Some(SECRET.into());
         let foreign = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "of-another-step"}});
         let desired = world.desired.resources.entry("foreign".to_owned()).or_default();
@@ -297,10 +301,8 @@ impl Life {
 /// What the CRD's defaults and provider-helm add to a Release.
 fn late_initialised(release: &mut Value) {
     let spec = &mut release["spec"];
-    for (field, default) in [("deletionPolicy", json!("Delete")), ("managementPolicies", json!(["*"]))] {
-        if spec.get(field).is_none() {
-            spec[field] = default;
-        }
+    if spec["providerConfigRef"].get("kind").is_none() {
+        spec["deletionPolicy"] = json!("Delete"); // not in the namespaced group
     }
     spec["forProvider"]["skipCreateNamespace"] = json!(false);
     release["metadata"]["generation"] = json!(1);
@@ -313,9 +315,10 @@ proptest! {
     #[test]
     fn every_rule_holds_after_every_step(
         family in prop::sample::select(FAMILIES.to_vec()),
+        namespaced in any::<bool>(),
         events in prop::collection::vec(event(), 1..40),
     ) {
-        let mut life = Life::begin(family);
+        let mut life = Life::begin(family, namespaced);
         for event in events {
             life.happens(event);
         }

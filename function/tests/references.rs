@@ -239,6 +239,27 @@ fn a_clone_may_read_the_bucket_it_is_told_of_and_gets_the_identity_that_opens_it
 }
 
 #[test]
+fn releases_live_where_their_xr_does_and_name_a_configuration_they_can_reach() {
+    let mut seen = std::collections::BTreeSet::new();
+    for (example, rendered) in Rendered::all() {
+        let namespace = &rendered.xr["metadata"]["namespace"];
+        for (name, release) in &rendered.releases {
+            let (group, config) = (release["apiVersion"].as_str(), &release["spec"]["providerConfigRef"]);
+            assert_eq!(&release["metadata"]["namespace"], namespace, "{example}: {name}");
+            if namespace.is_null() {
+                assert_eq!(group, Some("helm.crossplane.io/v1beta1"), "{example}: {name}");
+                assert!(config["name"].is_string() && config.get("kind").is_none(), "{example}: {name}: {config}");
+            } else {
+                assert_eq!(group, Some("helm.m.crossplane.io/v1beta1"), "{example}: {name}");
+                assert!(config["name"].is_string() && config["kind"].is_string(), "{example}: {name}: {config}");
+            }
+            seen.insert(group.map(str::to_owned));
+        }
+    }
+    assert_eq!(seen.len(), 2, "an example shows each generation");
+}
+
+#[test]
 fn the_kubeconfig_leads_to_the_vcluster() {
     for (example, rendered) in Rendered::all() {
         let (written, home, key) = (writers(&rendered), rendered.home("vcluster"), rendered.helm_name("vcluster"));
@@ -248,12 +269,14 @@ fn the_kubeconfig_leads_to_the_vcluster() {
         let field = text(details, "fieldPath");
         let keys = written.get(&secret).unwrap_or_else(|| panic!("{example}: nobody writes {secret:?}"));
         assert!(keys.contains(&field.strip_prefix("data.").expect("data of a Secret")), "{example}: {field}");
-        let target =
-            (text(&spec["writeConnectionSecretToRef"], "namespace"), text(&spec["writeConnectionSecretToRef"], "name"));
+        // A Release of the namespaced group writes where it lives itself, and so does what its tenant reads.
+        let (own, copy) = (rendered.xr["metadata"]["namespace"].as_str(), &spec["writeConnectionSecretToRef"]);
+        let target = (own.map_or_else(|| text(copy, "namespace"), str::to_owned), text(copy, "name"));
         assert_ne!((secret.1.clone(), secret.2.clone()), target, "{example}: a copy is not written over its source");
 
         let status = &rendered.xr["status"]["vcluster"];
-        assert_eq!((text(status, "namespace"), text(status, "kubeconfigSecret")), (secret.1, secret.2), "{example}");
+        let told = (own.map_or_else(|| text(status, "namespace"), str::to_owned), text(status, "kubeconfigSecret"));
+        assert_eq!(told, if own.is_some() { target } else { (secret.1, secret.2) }, "{example}");
         assert_eq!(status["release"], *key, "{example}");
         let endpoint = pod(&rendered.releases["vcluster"]).server;
         assert_eq!(status["endpoint"], *endpoint, "{example}");

@@ -29,7 +29,7 @@ pub struct Chart {
     pub repository: String,
     /// Its version.
     pub version: String,
-    /// A Secret of the platform namespace with `username` and `password`.
+    /// A Secret of the platform namespace with `username` and `password`; with namespaced XRs, of each tenant's namespace.
     pub pull_secret: Option<String>,
 }
 
@@ -49,7 +49,7 @@ pub struct VclusterChart {
     /// Whether a new default moves running vclusters.
     #[serde(default)]
     pub upgrade: Upgrade,
-    /// A Secret of the platform namespace with `username` and `password`.
+    /// A Secret of the platform namespace with `username` and `password`; with namespaced XRs, of each tenant's namespace.
     pub pull_secret: Option<String>,
 }
 

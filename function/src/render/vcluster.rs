@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::{
     chart_of,
     family::{Family, IN_ORDER, POD_MANAGEMENT, RESTORE, SIDECAR, put},
+    secret_ref,
 };
 use crate::{
     key::Names,
@@ -50,7 +51,7 @@ pub(super) fn release(platform: &Platform, order: &Order, build: &Build) -> Valu
         "skipPartOfReleaseCheck": true, // the vcluster wrote it, not Helm
     }]);
     // The platform namespace is there before the host namespace is.
-    spec["writeConnectionSecretToRef"] = json!({ "name": names.connection(), "namespace": names.platform_namespace });
+    spec["writeConnectionSecretToRef"] = secret_ref(&names.connection(), order);
     object
 }
 

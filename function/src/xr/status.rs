@@ -29,7 +29,8 @@ pub struct Vcluster {
     pub release: Option<String>,
     /// The version of the chart.
     pub chart_version: Option<String>,
-    /// The Secret of the host namespace with the kubeconfig.
+    /// The Secret with the kubeconfig: of the host namespace for a claim, which gets a copy, and of its own for a namespaced
+    /// XR.
     pub kubeconfig_secret: Option<String>,
     /// The URL of the API server.
     pub endpoint: Option<String>,

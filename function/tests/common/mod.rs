@@ -108,6 +108,30 @@ impl World {
         })
     }
 
+    /// The same order as a namespaced XR of its own, without a claim: the world of examples/namespaced-v2.
+    pub fn namespaced(mut self) -> Self {
+        let xr = yaml(&example("namespaced-v2/xr.yaml"));
+        for field in ["apiVersion", "kind", "metadata"] {
+            self.xr[field] = xr[field].clone();
+        }
+        let spec = self.xr["spec"].as_object_mut().expect("a spec");
+        spec.retain(|field, _| !["claimRef", "compositionRef", "writeConnectionSecretToRef"].contains(&field.as_str()));
+        spec.insert("crossplane".to_owned(), xr["spec"]["crossplane"].clone());
+        self.input["providerConfig"] = json!({"name": "default", "kind": "ClusterProviderConfig"});
+        self
+    }
+
+    /// The key of this world's vcluster, as long as nobody gives it another id.
+    pub fn key(&self) -> &'static str {
+        if self.xr["metadata"]["namespace"].is_null() { "shop-x7k2p-3baw4pir" } else { "shop-lfbcuv45" }
+    }
+
+    /// What its sidecar reports when all is well.
+    pub fn all_is_well(&self) -> Status {
+        let uid = self.xr["metadata"]["uid"].as_str().expect("a uid");
+        Status { key: self.key().to_owned(), uid: uid.to_owned(), ..report() }
+    }
+
     /// A while later: all three Releases are ready.
     pub fn lived(mut self) -> Self {
         self.settle();
@@ -118,16 +142,26 @@ impl World {
 
     /// The same once the sidecar has reported its first backup.
     pub fn healthy() -> Self {
-        let mut world = Self::ready();
-        world.report(&report());
-        world.settle();
-        world.settle();
-        world
+        Self::ready().backed_up()
+    }
+
+    /// A while later: the sidecar has reported its first backup.
+    pub fn backed_up(mut self) -> Self {
+        self.report(&self.all_is_well());
+        self.settle();
+        self.settle();
+        self
     }
 
     /// Lets the sidecar report.
     pub fn report(&mut self, status: &Status) {
-        self.reports = Some(vec![config_map(&status.to_yaml().expect("YAML"))]);
+        self.reports = Some(vec![self.config_map(&status.to_yaml().expect("YAML"))]);
+    }
+
+    /// The ConfigMap of its report around a document.
+    pub fn config_map(&self, yaml: &str) -> Value {
+        let text = config_map(yaml).to_string().replace("shop-x7k2p-3baw4pir", self.key());
+        serde_json::from_str(&text).expect("JSON")
     }
 
     pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {

@@ -5,6 +5,7 @@ mod common;
 mod data;
 mod doubt;
 mod health;
+mod namespaced;
 mod protocol;
 mod restarts;
 mod restores;
