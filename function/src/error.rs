@@ -59,16 +59,16 @@ pub enum Refusal {
         /// Why it cannot move.
         reason: &'static str,
     },
-    /// Something that is not a Release bears one of our names.
+    /// Something that is not what we make bears one of our names.
     #[error(
-        "observed resource {resource:?} is {found}, not a Release of {group}: going on would replace it; rename it in \
-         the step that made it"
+        "observed resource {resource:?} is {found}, not a {wanted}: going on would replace it; rename it in the step \
+         that made it"
     )]
-    NotARelease {
+    NotOurs {
         /// The composed resource.
         resource: String,
-        /// The API group of the XR's Releases.
-        group: &'static str,
+        /// What is made under this name.
+        wanted: String,
         /// Its API version and kind.
         found: String,
     },

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
+use vcluster_proto::settings::Settings;
 
 use crate::{
     error::Refusal,
@@ -18,8 +19,12 @@ pub const S3: &str = "s3";
 pub const RANCHER: &str = "rancher";
 /// The composed resource of Secrets that are copied while they are needed.
 pub const KEYS: &str = "keys";
+/// The composed resource that keeps the s3 Release while the vcluster is there.
+pub const S3_USAGE: &str = "usage-s3";
+/// The composed resource that keeps the vcluster while its registration is there.
+pub const VCLUSTER_USAGE: &str = "usage-vcluster";
 /// All names that are ours.
-pub const OURS: [&str; 4] = [VCLUSTER, S3, RANCHER, KEYS];
+pub const OURS: [&str; 6] = [VCLUSTER, S3, RANCHER, KEYS, S3_USAGE, VCLUSTER_USAGE];
 
 /// The annotation that remembers the preset a vcluster was made with.
 pub const SIZE_ANNOTATION: &str = "vcluster.fn.crossplane.io/size";
@@ -127,6 +132,11 @@ impl Observed {
         self.resources.get(resource).map(Release)
     }
 
+    /// API version and kind of one of our Usages, if it is there.
+    pub fn usage(&self, resource: &str) -> Option<(&str, &str)> {
+        self.release(resource).map(|object| (object.text("/apiVersion"), object.text("/kind")))
+    }
+
     /// Looks whether what is there can be ours to go on with.
     ///
     /// # Errors
@@ -145,8 +155,18 @@ impl Observed {
             self.check_release(names, resource, &helm_name, namespace, path)?;
             self.check_target(names, resource, &platform.provider_config)?;
         }
+        for resource in [S3_USAGE, VCLUSTER_USAGE] {
+            let foreign = |(_, kind): &(&str, &str)| !["Usage", "ClusterUsage"].contains(kind);
+            if let Some((api_version, kind)) = self.usage(resource).filter(foreign) {
+                let (found, wanted) = (format!("{api_version} {kind}"), "Usage".to_owned());
+                return Err(Refusal::NotOurs { resource: resource.to_owned(), wanted, found });
+            }
+        }
         let bucket = "a vcluster's backups stay in one bucket";
         self.check_s3("/bucket", &names.bucket, "input.store.bucketPrefix", bucket)?;
+        let register = platform.store.register.as_str();
+        self.check_s3("/register", register, "input.store.register", "a vcluster keeps the credentials it began with")?;
+        self.check_place(&platform.store.url_of(&names.bucket, names.key.as_str()))?;
         let credentials = "the store's credentials were drawn there";
         self.check_s3("/platformNamespace", &names.platform_namespace, "input.namespace", credentials)?;
         self.check_orphans(platform)
@@ -163,8 +183,8 @@ impl Observed {
         let Some(release) = self.release(resource) else { return Ok(()) };
         let (api_version, kind, group) = (release.text("/apiVersion"), release.text("/kind"), names.scope.helm_group());
         if api_version.split_once('/').is_none_or(|(found, _)| found != group) || kind != "Release" {
-            let found = format!("{api_version} {kind}");
-            return Err(Refusal::NotARelease { resource: resource.to_owned(), group, found });
+            let (found, wanted) = (format!("{api_version} {kind}"), format!("Release of {group}"));
+            return Err(Refusal::NotOurs { resource: resource.to_owned(), wanted, found });
         }
         let found = release.annotation(EXTERNAL_NAME).unwrap_or_else(|| release.text("/metadata/name"));
         let object = release.text("/metadata/name");
@@ -216,6 +236,25 @@ impl Observed {
             Some(found) => {
                 Err(Refusal::Fixed { path, wanted: wanted.to_owned(), found: found.to_owned(), resource: S3, reason })
             }
+        }
+    }
+
+    /// The store's URL stands in the settings alone.
+    fn check_place(&self, wanted: &str) -> Result<(), Refusal> {
+        let Some(settings) = self.release(S3).and_then(|s3| s3.value_text("/settings")) else { return Ok(()) };
+        // Nearly always; reading the whole file costs more than the rest of an answer.
+        if settings.contains(&format!("\nstore:\n  url: {wanted}\n")) {
+            return Ok(());
+        }
+        match Settings::from_yaml(settings).map(|settings| settings.store.url) {
+            Ok(found) if !found.is_empty() && found != wanted => Err(Refusal::Fixed {
+                path: "input.store.url",
+                wanted: wanted.to_owned(),
+                found,
+                resource: S3,
+                reason: "a vcluster's backups stay in one place",
+            }),
+            _ => Ok(()),
         }
     }
 

@@ -80,7 +80,7 @@ pub struct Platform {
     /// When an order is ready.
     #[serde(default)]
     pub ready_when: ReadyWhen,
-    /// The API of the Usages that keep the order of deletion; unset: none are made.
+    /// The API of the Usages that keep the order of deletion, rancher before vcluster before s3; unset: none are made.
     #[serde(default)]
     pub usages: Option<UsageApi>,
     /// Releases of a hand-written Composition to go on with.
@@ -141,12 +141,26 @@ pub enum ReadyWhen {
 /// The API of the Usages that keep the order of deletion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum UsageApi {
-    /// Crossplane 1.14 to 1.20, where the feature has to be switched on.
+    /// Crossplane 1.14 to 1.18, where the feature has to be switched on. A deletion may take a quarter of an hour longer.
+    #[serde(rename = "apiextensions.crossplane.io/v1alpha1")]
+    Alpha,
+    /// Crossplane 1.19 and 1.20; 2.x still has it.
     #[serde(rename = "apiextensions.crossplane.io/v1beta1")]
-    Apiextensions,
-    /// Crossplane from 2.0.
+    Beta,
+    /// Crossplane from 2.0, and the only one for namespaced XRs.
     #[serde(rename = "protection.crossplane.io/v1beta1")]
     Protection,
+}
+
+impl UsageApi {
+    /// As it stands in an object.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Alpha => "apiextensions.crossplane.io/v1alpha1",
+            Self::Beta => "apiextensions.crossplane.io/v1beta1",
+            Self::Protection => "protection.crossplane.io/v1beta1",
+        }
+    }
 }
 
 /// Releases of a hand-written Composition to go on with, by the names of their composed resources.

@@ -3,12 +3,13 @@
 //!
 //! Decisions live here, the rooms below only write: [`vcluster`] what the control plane needs to know of its sidecar,
 //! in the keys of its chart's [`family`], [`s3`] everything else the sidecar reads, `keys` what a restore is opened with,
-//! [`rancher`] the registration.
+//! [`rancher`] the registration, `usages` in which order they go.
 
 pub mod family;
 mod keys;
 pub mod rancher;
 pub mod s3;
+mod usages;
 pub mod vcluster;
 
 use std::{collections::BTreeMap, time::Duration};
@@ -107,9 +108,13 @@ pub fn render(xr: &Xr, platform: &Platform, observed: &Observed, now: Timestamp)
     if registers {
         objects.insert(RANCHER, rancher::release(platform, &order)?);
     }
+    if let Some(api) = platform.usages {
+        objects.extend(usages::usages(&order, api, observed, &objects.keys().copied().collect::<Vec<_>>())?);
+    }
 
-    let resources: BTreeMap<_, _> =
-        objects.into_iter().map(|(name, object)| (name, Composed { object, ready: ready(name) })).collect();
+    // Nobody waits for a Usage: where Crossplane's are switched off, none ever says that it is ready.
+    let composed = |(name, object)| (name, Composed { object, ready: usages::is_one(name) || ready(name) });
+    let resources: BTreeMap<_, _> = objects.into_iter().map(composed).collect();
     let awaiting = health.awaiting
         || request.is_some()
         || order.rancher != registers
@@ -230,7 +235,14 @@ fn status(
     let mut backup = xr.remembered.clone();
     backup.extend(health.backup.clone());
     if stored {
-        backup.insert("bucket".to_owned(), json!(names.bucket));
+        let url = platform.store.url_of(&names.bucket, names.key.as_str());
+        if let Some(bucket) = platform.store.bucket_of(&names.bucket, names.key.as_str()) {
+            backup.insert("bucket".to_owned(), json!(bucket));
+        }
+        // What more there is to say than a bucket's name.
+        if platform.store.url.is_some() {
+            backup.insert("store".to_owned(), json!(url));
+        }
         if let Some(endpoint) = &platform.store.endpoint {
             backup.insert("endpoint".to_owned(), json!(endpoint));
         }

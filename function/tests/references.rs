@@ -20,6 +20,7 @@ type Objects = BTreeMap<(&'static str, String, String), Vec<&'static str>>;
 struct Rendered {
     xr: Value,
     releases: BTreeMap<String, Value>,
+    usages: Vec<Value>,
 }
 
 impl Rendered {
@@ -36,7 +37,8 @@ impl Rendered {
             let xr = documents.next().expect("the XR comes first");
             let name =
                 |release: &Value| text(&release["metadata"]["annotations"], "crossplane.io/composition-resource-name");
-            Self { xr, releases: documents.map(|release| (name(&release), release)).collect() }
+            let (releases, usages): (Vec<_>, Vec<_>) = documents.partition(|document| document["kind"] == "Release");
+            Self { xr, releases: releases.into_iter().map(|release| (name(&release), release)).collect(), usages }
         };
         examples().iter().map(|folder| (folder.display().to_string(), render(folder))).collect()
     }
@@ -75,14 +77,17 @@ fn writers(rendered: &Rendered) -> Objects {
         let (name, platform) = (text(v, "clustername"), text(v, "platformNamespace"));
         write("ConfigMap", &home, format!("{name}-backup"), &["settings.yaml"]);
         write("ConfigMap", &home, format!("{name}-backup-status"), &["status.yaml"]);
-        write("Secret", &home, format!("{name}-s3"), &["s3accesskey", "s3secretkey"]);
-        write("Secret", &platform, format!("{name}-s3"), &["s3accesskey", "s3secretkey"]);
-        write("Job", &platform, format!("{name}-s3"), &[]);
+        if v["register"] == "minio" {
+            write("Secret", &home, format!("{name}-s3"), &S3_KEYS);
+            write("Secret", &platform, format!("{name}-s3"), &S3_KEYS);
+            write("Job", &platform, format!("{name}-s3"), &[]);
+            write("Bucket", "", text(v, "bucket"), &[]);
+            // A person.
+            write("Secret", &platform, text(&v["s3"], "existingSecret"), &["rootUser", "rootPassword"]);
+        }
         write("RoleBinding", &home, format!("vc-{name}"), &[]); // its subject is the pod's service account
-        write("Bucket", "", text(v, "bucket"), &[]);
         // A person.
         write("Secret", &home, format!("{name}-key"), &["identity", "passphrase"]);
-        write("Secret", &platform, text(&v["s3"], "existingSecret"), &["rootUser", "rootPassword"]);
     }
     if rendered.releases.contains_key("keys") {
         // A person, once for each Secret the Platform names; chart backup-keys copies them.
@@ -92,10 +97,20 @@ fn writers(rendered: &Rendered) -> Objects {
                 write("Secret", &platform, secret.to_owned(), &[key]);
             }
         }
+        if let Some(secret) = v["credentials"]["secret"].as_str() {
+            // The chart copies the keys it is told, or all of them.
+            let keys = if v["credentials"]["keys"] == serde_json::json!([]) { &GCS_KEYS[..] } else { &S3_KEYS[..] };
+            write("Secret", &platform, secret.to_owned(), keys);
+            write("Secret", &rendered.home("vcluster"), format!("{}-s3", text(v, "clustername")), keys);
+        }
     }
     write("Secret", "vcluster-platform", "apitoken".to_owned(), &["APITOKEN"]);
     objects
 }
+
+/// What opens S3, and what opens Google Cloud Storage.
+const S3_KEYS: [&str; 2] = ["s3accesskey", "s3secretkey"];
+const GCS_KEYS: [&str; 1] = ["GOOGLE_SERVICE_ACCOUNT_KEY"];
 
 /// The files a container finds in its folders: what the sidecar's `--config-dir` promises it.
 const CONFIG_FILES: [(&str, &[&str]); 4] = [
@@ -118,6 +133,7 @@ fn the_examples_show_every_family() {
 fn every_mount_leads_to_an_object_that_somebody_writes() {
     for (example, rendered) in Rendered::all() {
         let (written, home) = (writers(&rendered), rendered.home("vcluster"));
+        let settings = Settings::from_yaml(&text(rendered.values("s3"), "settings")).expect("the sidecar reads it");
         let pod = pod(&rendered.releases["vcluster"]);
         let volumes = pod.volumes;
         for container in [pod.restore, pod.sidecar] {
@@ -142,7 +158,8 @@ fn every_mount_leads_to_an_object_that_somebody_writes() {
                 assert_eq!(source["optional"], true, "{example}: {folder} must not hold the pod back");
                 let keys = written.get(&(kind, home.clone(), name.clone()));
                 let keys = keys.unwrap_or_else(|| panic!("{example}: nobody writes {kind} {home}/{name}"));
-                for file in files {
+                let of_gcs = folder == "s3" && settings.store.url.starts_with("gs://");
+                for file in if of_gcs { &GCS_KEYS[..] } else { files } {
                     assert!(keys.contains(file), "{example}: {kind} {name} has no {file}");
                 }
             }
@@ -175,23 +192,33 @@ fn the_settings_speak_of_the_vcluster_and_store_that_are_made() {
         let key = rendered.helm_name("vcluster");
         assert_eq!(settings.cluster.key, key, "{example}");
         assert_eq!(settings.cluster.namespace, rendered.home("vcluster"), "{example}");
-        let bucket = settings.store.url.strip_prefix("s3://").expect("an S3 store");
-        assert!(written.contains_key(&("Bucket", String::new(), bucket.to_owned())), "{example}: {bucket}");
-        assert_eq!(settings.store.endpoint.as_deref(), s3["s3"]["url"].as_str(), "{example}");
-        let registration = settings.store.registration.expect("named when the store refuses");
-        let (namespace, job) = registration.split_once('/').expect("namespace/name");
-        assert!(written.contains_key(&("Job", namespace.to_owned(), job.to_owned())), "{example}: {registration}");
+        let (_, place) = settings.store.url.split_once("://").expect("a URL");
+        let backup = &rendered.xr["status"]["backup"];
+        if s3["register"] == "minio" {
+            assert!(written.contains_key(&("Bucket", String::new(), place.to_owned())), "{example}: {place}");
+            assert_eq!((&backup["bucket"], backup.get("store")), (&place.into(), None), "{example}");
+            assert_eq!(settings.store.endpoint.as_deref(), s3["s3"]["url"].as_str(), "{example}");
+            let registration = settings.store.registration.expect("named when the store refuses");
+            let (namespace, job) = registration.split_once('/').expect("namespace/name");
+            assert!(written.contains_key(&("Job", namespace.to_owned(), job.to_owned())), "{example}: {registration}");
+            let admin = (text(s3, "platformNamespace"), text(&s3["s3"], "existingSecret"));
+            let keys = written.get(&("Secret", admin.0, admin.1)).expect("the platform's own Secret");
+            for field in ["adminUserKey", "adminPasswordKey"] {
+                assert!(keys.contains(&text(&s3["s3"], field).as_str()), "{example}: {field}");
+            }
+        } else {
+            // One bucket for many: the key tells the places apart.
+            assert!(place.ends_with(&format!("/{key}")), "{example}: {place}");
+            assert_eq!(backup["store"], *settings.store.url, "{example}");
+            assert_eq!(backup["bucket"], place.split('/').next().unwrap_or_default(), "{example}");
+            assert_eq!(settings.store.registration, None, "{example}: there is no Job");
+        }
         // The chart names everything after the key, its Role serves the pod of the release of that name.
         assert_eq!(s3["clustername"], *key, "{example}");
         let home = rendered.home("s3");
         assert_eq!(home, rendered.home("vcluster"), "{example}: what the pod mounts is in its namespace");
         assert!(written.contains_key(&("RoleBinding", home.clone(), format!("vc-{key}"))), "{example}");
         assert!(written.contains_key(&("ServiceAccount", home, format!("vc-{key}"))), "{example}");
-        let admin = (text(s3, "platformNamespace"), text(&s3["s3"], "existingSecret"));
-        let keys = written.get(&("Secret", admin.0, admin.1)).expect("the platform's own Secret");
-        for field in ["adminUserKey", "adminPasswordKey"] {
-            assert!(keys.contains(&text(&s3["s3"], field).as_str()), "{example}: {field}");
-        }
     }
 }
 
@@ -203,17 +230,23 @@ fn what_is_copied_lies_in_the_platform_namespace_and_arrives_where_the_pod_mount
         assert_eq!(rendered.home("keys"), text(rendered.values("s3"), "platformNamespace"), "{example}");
         assert_eq!(text(keys, "hostNamespace"), rendered.home("vcluster"), "{example}");
         let volumes = pod(&rendered.releases["vcluster"]).volumes;
-        let mounted = volumes.iter().find(|volume| volume["name"] == "backup-key").expect("mounted");
-        let copy = format!("{}-key", text(keys, "clustername"));
-        assert_eq!(text(&mounted["secret"], "secretName"), copy, "{example}");
-        for what in ["identity", "passphrase"].into_iter().filter(|what| keys.get(what).is_some()) {
+        for (what, suffix) in [("identity", "key"), ("passphrase", "key"), ("credentials", "s3")] {
+            if keys.get(what).is_none() {
+                continue;
+            }
+            let volume = format!("backup-{suffix}");
+            let mounted = volumes.iter().find(|mounted| mounted["name"] == *volume).expect("mounted");
+            let copy = format!("{}-{suffix}", text(keys, "clustername"));
+            assert_eq!(text(&mounted["secret"], "secretName"), copy, "{example}");
             let source = ("Secret", rendered.home("keys"), text(&keys[what], "secret"));
-            assert!(written.get(&source).is_some_and(|held| held.contains(&what)), "{example}: {source:?}");
+            let held = written.get(&source).unwrap_or_else(|| panic!("{example}: nobody makes {source:?}"));
+            assert!(what == "credentials" || held.contains(&what), "{example}: {source:?}");
             assert_ne!(source.2, copy, "{example}: a copy is no source");
             seen.insert(what);
         }
     }
-    assert_eq!(seen.into_iter().collect::<Vec<_>>(), ["identity", "passphrase"], "an example shows each");
+    let all = ["credentials", "identity", "passphrase"];
+    assert_eq!(seen.into_iter().collect::<Vec<_>>(), all, "an example shows each");
 }
 
 #[test]
@@ -260,6 +293,28 @@ fn releases_live_where_their_xr_does_and_name_a_configuration_they_can_reach() {
 }
 
 #[test]
+fn a_usage_speaks_of_two_releases_that_are_there() {
+    let mut seen = std::collections::BTreeSet::new();
+    for (example, rendered) in Rendered::all() {
+        for usage in &rendered.usages {
+            assert_eq!(usage["metadata"]["namespace"], rendered.xr["metadata"]["namespace"], "{example}");
+            let [of, by] = ["of", "by"].map(|end| {
+                let end = &usage["spec"][end];
+                let same = |release: &&Value| {
+                    ["apiVersion", "kind"].iter().all(|field| release[field] == end[field])
+                        && release["metadata"]["name"] == end["resourceRef"]["name"]
+                };
+                let found = rendered.releases.iter().find(|(_, release)| same(release));
+                found.unwrap_or_else(|| panic!("{example}: nobody makes {end}")).0.as_str()
+            });
+            assert!([("s3", "vcluster"), ("vcluster", "rancher")].contains(&(of, by)), "{example}: {by} uses {of}");
+            seen.insert((text(usage, "apiVersion"), text(usage, "kind"), of.to_owned()));
+        }
+    }
+    assert_eq!(seen.len(), 4, "an example shows both for each generation: {seen:?}");
+}
+
+#[test]
 fn the_kubeconfig_leads_to_the_vcluster() {
     for (example, rendered) in Rendered::all() {
         let (written, home, key) = (writers(&rendered), rendered.home("vcluster"), rendered.helm_name("vcluster"));
@@ -284,8 +339,6 @@ fn the_kubeconfig_leads_to_the_vcluster() {
         let (service, namespace) = host.split_once('.').expect("service.namespace");
         assert!(written.contains_key(&("Service", namespace.to_owned(), service.to_owned())), "{example}: {host}");
         assert_eq!(namespace, home, "{example}");
-        let backup = &rendered.xr["status"]["backup"];
-        assert_eq!(backup["bucket"], rendered.values("s3")["bucket"], "{example}");
     }
 }
 
@@ -310,8 +363,8 @@ fn what_may_change_is_not_in_the_values_of_the_vcluster() {
     for (example, rendered) in Rendered::all() {
         let values = rendered.values("vcluster").to_string();
         let settings = Settings::from_yaml(&text(rendered.values("s3"), "settings")).expect("readable");
-        let endpoint = settings.store.endpoint.expect("an endpoint");
-        for secret in settings.backup.recipients.iter().chain([&settings.store.url, &endpoint, &settings.cluster.uid]) {
+        let store = [Some(settings.store.url), settings.store.endpoint, Some(settings.cluster.uid)];
+        for secret in settings.backup.recipients.iter().chain(store.iter().flatten()) {
             assert!(!values.contains(secret.as_str()), "{example}: {secret}");
         }
         let pod = pod(&rendered.releases["vcluster"]);

@@ -19,7 +19,6 @@ pub(super) fn check(xr: &Xr, platform: &Platform) -> Result<(), Refusal> {
         ("input.defaults.values", !defaults.values.is_empty()),
         ("input.store.quota", platform.store.quota.is_some()),
         ("input.rancher.mode", platform.rancher.mode == RancherMode::Operator),
-        ("input.usages", platform.usages.is_some()),
         ("input.adopt", platform.adopt != crate::platform::Adopt::default()),
     ];
     match fields.into_iter().find(|(_, said)| *said) {

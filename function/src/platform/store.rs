@@ -36,8 +36,10 @@ pub struct Store {
     /// The key of the password in it.
     #[serde(default = "root_password")]
     pub admin_password_key: String,
-    /// With register: none, the Secret of the platform namespace with s3accesskey and s3secretkey; {key} in its name stands
-    /// for the vcluster's key. Unset: the pod's own identity opens the store.
+    /// With register: none, the Secret of the platform namespace that opens the store: s3accesskey and s3secretkey, or for
+    /// gs:// and az:// whatever the cloud asks for, each key named as its variable, such as GOOGLE_SERVICE_ACCOUNT_KEY or
+    /// AZURE_STORAGE_ACCOUNT_NAME. {key} in its name stands for the vcluster's key. Unset: the pod's own identity opens the
+    /// store.
     pub credentials_secret: Option<String>,
     /// Any text; a new one after each rotation of that Secret has it copied again.
     pub credentials_revision: Option<String>,
@@ -60,6 +62,16 @@ pub enum Register {
     Minio,
     /// Somebody else: they are there already.
     None,
+}
+
+impl Register {
+    /// As chart s3-register spells it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Minio => "minio",
+            Self::None => "none",
+        }
+    }
 }
 
 /// Who can open backups.
@@ -135,6 +147,13 @@ impl Store {
             ));
         }
         Ok(())
+    }
+
+    /// The bucket or container of a vcluster; none: a folder is no bucket.
+    pub fn bucket_of(&self, bucket: &str, key: &str) -> Option<String> {
+        let url = self.url_of(bucket, key);
+        let (_, path) = url.split_once("://").filter(|_| self.place() != Place::Folder)?;
+        path.split('/').next().map(str::to_owned)
     }
 
     /// The kind of store.

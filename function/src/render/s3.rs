@@ -6,6 +6,7 @@ use vcluster_proto::settings::{Backup, Cluster, Settings, Store};
 use super::chart;
 use crate::{
     error::Refusal,
+    forms::Place,
     observed::S3,
     order::Order,
     platform::{Platform, Register},
@@ -58,7 +59,7 @@ fn values(xr: &Xr, platform: &Platform, order: &Order, asked: Asked<'_>) -> Resu
             "adminUserKey": store.admin_user_key,
             "adminPasswordKey": store.admin_password_key,
         },
-        "register": match store.register { Register::Minio => "minio", Register::None => "none" },
+        "register": store.register.as_str(),
         "allowDelete": store.allow_delete,
         "deletionPolicy": order.deletion_policy.as_str(),
         "settings": settings,
@@ -84,7 +85,7 @@ fn settings(xr: &Xr, platform: &Platform, order: &Order, asked: Asked<'_>) -> Se
             url: store.url_of(&names.bucket, names.key.as_str()),
             endpoint: store.endpoint.clone(),
             region: store.region.clone(),
-            path_style: Some(store.path_style),
+            path_style: (store.place() == Place::S3).then_some(store.path_style),
             ca: store.ca.clone(),
             registration: (store.register == Register::Minio)
                 .then(|| format!("{}/{}", names.platform_namespace, names.s3())),

@@ -46,6 +46,8 @@ pub struct Backup {
     pub message: Option<String>,
     /// The bucket.
     pub bucket: Option<String>,
+    /// The place of its backups as a URL, where that is more than a bucket of its own.
+    pub store: Option<String>,
     /// The store's endpoint.
     pub endpoint: Option<String>,
     /// The newest backup.

@@ -18,6 +18,53 @@ fn policies_keep_the_backups_unless_the_claim_says_otherwise() {
 }
 
 #[test]
+fn a_vclusters_backups_never_change_their_place_unseen() {
+    let register = |w: &mut World, url: &str| {
+        w.input["store"] = json!({"register": "none", "url": url});
+    };
+    for (url, bucket) in [
+        ("s3://shared/backups/{key}", Some("shared")),
+        ("gs://backups/{key}", Some("backups")),
+        ("az://backups/{bucket}/x", Some("backups")),
+        ("file:///data/backups/{key}", None),
+    ] {
+        let world = World::new().with(|w| register(w, url));
+        let place = url.replace("{key}", world.key()).replace("{bucket}", world.key());
+        assert!(settings(&world).contains(&format!("url: {place}\n")), "{}", settings(&world));
+        let backup = composite(&world.answer())["status"]["backup"].clone();
+        assert_eq!((backup["store"].as_str(), backup["bucket"].as_str()), (Some(place.as_str()), bucket));
+        let lived = settled(world);
+        assert!(lived.answer().results.is_empty(), "it goes on where it is");
+        let moved = lived.clone().with(|w| register(w, "s3://elsewhere/{key}"));
+        let sentence = format!(
+            "input.store.url: \"s3://elsewhere/{}\" differs from \"{place}\", with which \"s3\" was made; put it back, a \
+             vcluster's backups stay in one place",
+            lived.key()
+        );
+        assert_eq!(moved.refusal(), sentence);
+        // What cannot be read says nothing of a place, and is written anew.
+        let broken = lived.with(|w| w.find("s3")["spec"]["forProvider"]["values"]["settings"] = json!("{ nonsense"));
+        assert!(settings(&broken).contains(&place));
+    }
+    // Under another registration the credentials would be another's, over those that are in use.
+    let drawn = World::ready().with(|w| {
+        w.input["store"]["register"] = json!("none");
+        w.input["store"].as_object_mut().expect("a store").remove("adminSecret");
+    });
+    assert_eq!(
+        drawn.refusal(),
+        "input.store.register: \"none\" differs from \"minio\", with which \"s3\" was made; put it back, a vcluster keeps \
+         the credentials it began with"
+    );
+}
+
+fn settled(mut world: World) -> World {
+    world.settle();
+    world.settle();
+    world
+}
+
+#[test]
 fn rancher_waits_for_a_ready_vcluster_once_and_leaves_only_on_the_claims_word() {
     let mut world = World::new();
     assert_eq!(names(&world.answer()), ["s3", "vcluster"]);

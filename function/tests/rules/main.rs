@@ -9,3 +9,4 @@ mod namespaced;
 mod protocol;
 mod restarts;
 mod restores;
+mod usages;
