@@ -154,6 +154,15 @@ fn a_bucket_is_registered_any_number_of_times_and_the_password_never_changes() {
     assert_eq!(stage.register().code, 0);
     assert_eq!(text(&format!("{KEY}-backup-status"), "status.yaml").as_deref(), Some("lively"));
 
+    // So is a quota, which the store then keeps.
+    let job = stage.job()["metadata"]["name"].clone();
+    values["quota"] = json!("50Gi");
+    let _ = stage.helm("upgrade", &values).ok();
+    assert_ne!(stage.job()["metadata"]["name"], job);
+    assert_eq!(stage.register().code, 0);
+    let quota = stage.mc(&["quota", "info", &format!("s/{BUCKET}")]).ok();
+    assert!(quota.contains("53687091200"), "{quota}");
+
     // Whatever happens to the release, both Secrets hold what the store knows.
     let _ = stage.cluster.kubectl(&["delete", "secret", &format!("{KEY}-s3"), "--namespace", HOME], "").ok();
     let _ = stage.helm("upgrade", &values).ok();

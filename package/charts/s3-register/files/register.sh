@@ -54,12 +54,17 @@ make_bucket() {
   ask tag set "$STORE/$BUCKET" "$TAG=$CLUSTER" || failed "tag bucket $BUCKET"
 }
 
+# One that nobody asks for any more stays: an administrator may have set it.
+limit_bucket() {
+  [ -z "${QUOTA:-}" ] || ask quota set "$STORE/$BUCKET" --size "$QUOTA" || failed "set the quota of bucket $BUCKET"
+}
+
 # The order makes every state in between recognisable: the policy is the first thing that is ours, and the user can
 # write nothing before the bucket bears its tag.
 register() {
   login_admin && look || return 1
   refuse_foreign || return
-  put_policy && add_user && make_bucket || return 1
+  put_policy && add_user && make_bucket && limit_bucket || return 1
   ask admin policy attach "$STORE" "$CLUSTER" --user "$CLUSTER" || case $answer in
     *PolicyChangeAlreadyApplied*) ;;
     *) failed "attach policy $CLUSTER"; return ;;

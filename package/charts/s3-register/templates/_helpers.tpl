@@ -118,6 +118,10 @@ template:
             value: {{ $values.s3.ca | toJson }}
           - name: ALLOW_DELETE
             value: {{ $values.allowDelete | quote }}
+          {{- with $values.quota }}
+          - name: QUOTA
+            value: {{ . | quote }}
+          {{- end }}
           - name: READ_FROM
             value: {{ join " " $values.readFrom | quote }}
           - name: ADMIN_SECRET
