@@ -52,6 +52,9 @@ fn files(render: &mut Command, example: &Example, folder: &Path, address: &str, 
     if let Some(file) = example.file("observed.yaml") {
         render.arg(format!("--observed-resources={}", file.display()));
     }
+    if let Some(file) = example.file("context.json") {
+        render.arg(format!("--context-files=apiextensions.crossplane.io/environment={}", file.display()));
+    }
     if example.file("required.yaml").is_some() {
         let file = folder.join("required.yaml");
         std::fs::write(&file, fresh(&example.text("required.yaml"))).expect("writable");

@@ -91,12 +91,15 @@ pub enum Refusal {
         /// Its chart.
         chart: String,
     },
-    /// The registration is there, the platform has no Rancher.
+    /// The registration is there, the platform registers no more.
     #[error(
-        "input.rancher.mode: none, but resource \"rancher\" is registered: going on would remove the cluster from \
+        "input.rancher.mode: {mode}, but resource \"rancher\" is registered: going on would remove the cluster from \
          Rancher; restore mode chart, or set spec.rancher.enabled: false in the claim to remove it"
     )]
-    RancherGone,
+    RancherGone {
+        /// What the platform says now.
+        mode: &'static str,
+    },
 }
 
 impl Refusal {

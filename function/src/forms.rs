@@ -210,6 +210,14 @@ pub(crate) fn quantity(text: &str) -> Result<f64, String> {
     value.ok_or_else(|| format!("{text:?} is not a quantity; write it as 500m, 2, 256Mi or 5Gi"))
 }
 
+/// The size of a bucket, as chart s3-register and the store read it alike.
+pub(crate) fn quota(text: &str) -> Result<(), String> {
+    match text.strip_suffix(['m', 'k']) {
+        None if storage(text).is_ok() => Ok(()),
+        _ => Err(format!("{text:?} is not the size of a bucket; write it as 50Gi")),
+    }
+}
+
 /// A quantity of storage: more than nothing.
 pub(crate) fn storage(text: &str) -> Result<f64, String> {
     match quantity(text)? {
@@ -291,6 +299,11 @@ pub(crate) fn s3_register(text: &str) -> Result<(), String> {
         )),
         _ => Ok(()),
     }
+}
+
+/// The upstream chart of the registration ended with 0.1.4.
+pub(crate) fn is_upstream_rancher(version: &str) -> bool {
+    Version::parse(version).is_ok_and(|version| matches!(version.numbers, [0, 1, 1..=4]))
 }
 
 /// `http(s)://host[:port]` and nothing more; credentials in a URL would travel into a ConfigMap.

@@ -14,13 +14,21 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use vcluster_proto::{
     interval,
+    settings::Settings,
     status::{FAILED, PENDING, Point, SUCCEEDED, State, Status, WAITING_FOR_IDENTITY},
 };
 
 use facts::{facts, outcome};
 pub use report::{KEY_LABEL, Report, Source};
 
-use crate::{forms, order::Order, render::Condition, restore, xr::Xr};
+use crate::{
+    forms,
+    observed::{Observed, S3},
+    order::Order,
+    render::Condition,
+    restore,
+    xr::Xr,
+};
 
 /// Intervals after which a report is stale.
 const PATIENCE: u32 = 3;
@@ -72,17 +80,31 @@ impl Verdict {
     }
 }
 
+/// What is judged.
+#[derive(Clone, Copy, Debug)]
+pub struct Case<'a> {
+    /// Whose vcluster it is.
+    pub xr: &'a Xr,
+    /// What is ordered.
+    pub order: &'a Order,
+    /// What is there: the settings the sidecar may still follow are among it.
+    pub observed: &'a Observed,
+    /// What the sidecar says.
+    pub report: &'a Report,
+    /// What to do for an identity that is waited for.
+    pub advice: Option<&'a str>,
+}
+
 impl Health {
     /// Judges a report at a time.
-    /// `advice` is what to do for an identity that is waited for.
-    pub fn judge(xr: &Xr, order: &Order, report: &Report, advice: Option<&str>, now: Timestamp) -> Self {
+    pub fn judge(Case { xr, order, observed, report, advice }: Case<'_>, now: Timestamp) -> Self {
         if !order.backup {
             return Self::disabled(xr);
         }
         let status = report.known();
         let trusted = trusted_keys(xr, status);
         let ready = match status {
-            Some(status) => advised(verdict(status, order.interval, now), advice),
+            Some(status) => advised(verdict(status, due(status, order.interval, observed), now), advice),
             None => unread(report, &Source::of(&order.names)),
         };
         let recoverable = match status {
@@ -141,13 +163,27 @@ fn unread(report: &Report, Source { name, namespace, .. }: &Source) -> Verdict {
     }
 }
 
+/// The time between two reports. A shorter interval that has just been ordered may not have reached the sidecar yet, so
+/// the one it reports counts, but never beyond what the settings say that are there: else one long word in a report that
+/// nobody writes any more would hide that.
+fn due(status: &Status, ordered: Duration, observed: &Observed) -> Duration {
+    match interval::parse(&status.interval) {
+        Ok(reported) if reported > ordered => ordered.max(reported.min(told(observed).unwrap_or_default())),
+        _ => ordered,
+    }
+}
+
+/// The interval of the settings that are there.
+fn told(observed: &Observed) -> Option<Duration> {
+    let settings = observed.release(S3)?.value_text("/settings")?;
+    Some(Settings::from_yaml(settings).ok()?.backup.interval)
+}
+
 /// Whether backups work, as far as a report of this age can tell.
-fn verdict(status: &Status, ordered: Duration, now: Timestamp) -> Verdict {
+fn verdict(status: &Status, interval: Duration, now: Timestamp) -> Verdict {
     let Some(observed_at) = status.observed_at else {
         return Verdict::unknown("Undecided", "the sidecar runs; its first try has not ended yet");
     };
-    // A shorter interval that has just been ordered may not have reached the sidecar yet.
-    let interval = interval::parse(&status.interval).unwrap_or_default().max(ordered);
     let interval = if status.state == State::Failing { interval.max(LONGEST_RETRY) } else { interval };
     let age = now.duration_since(observed_at);
     if age.unsigned_abs() > interval.saturating_mul(PATIENCE) {

@@ -18,6 +18,7 @@
 //! * [`key`]: the one name every other name is made from.
 //! * [`xr`], [`platform`], [`observed`]: what is written and what is there, as types.
 //! * [`order`]: the three joined; a default never moves under a running vcluster.
+//! * `overlay`: chart values of tenants and platform, and what they never reach.
 //! * [`restore`]: what the owner asks back, and whether it is done.
 //! * [`render`]: the Releases.
 //! * [`health`]: the sidecar's report, judged.
@@ -32,6 +33,7 @@ pub mod manifests;
 pub mod observed;
 pub mod offline;
 pub mod order;
+mod overlay;
 pub mod platform;
 mod read;
 pub mod render;

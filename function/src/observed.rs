@@ -28,6 +28,12 @@ pub const OURS: [&str; 6] = [VCLUSTER, S3, RANCHER, KEYS, S3_USAGE, VCLUSTER_USA
 
 /// The annotation that remembers the preset a vcluster was made with.
 pub const SIZE_ANNOTATION: &str = "vcluster.fn.crossplane.io/size";
+/// The annotation that remembers the Kubernetes version a vcluster was made with, as the platform's table names it.
+pub const KUBERNETES_ANNOTATION: &str = "vcluster.fn.crossplane.io/kubernetes-version";
+/// The annotation that remembers the platform's own chart values a vcluster was made with, as JSON.
+pub const DEFAULTS_ANNOTATION: &str = "vcluster.fn.crossplane.io/default-values";
+/// The annotation that tells the owner's chart values from others: their fingerprint.
+pub const VALUES_ANNOTATION: &str = "vcluster.fn.crossplane.io/values";
 /// The annotation that remembers for which fields the owner has given his word: taken back, a default may follow.
 pub const ORDERED_ANNOTATION: &str = "vcluster.fn.crossplane.io/ordered";
 /// The annotation that remembers that a vcluster is not to be backed up: a sidecar that is merely missing is put back.

@@ -10,7 +10,7 @@ use function_sdk_rust::{
         Ready, RequestMeta, Resource, ResourceSelector, Resources, RunFunctionRequest, RunFunctionResponse, Severity,
         State, Status, resource_selector::Match,
     },
-    resource::{json_to_struct, struct_to_json},
+    resource::{json_to_pb, json_to_struct, struct_to_json},
 };
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
@@ -42,6 +42,9 @@ pub struct Files {
     /// Objects the function may ask to see
     #[arg(short = 'e', long, value_name = "FILE")]
     pub required_resources: Option<PathBuf>,
+    /// Context of the pipeline, as KEY=FILE; the files hold JSON or YAML
+    #[arg(long, value_name = "KEY=FILE", value_parser = key_and_file)]
+    pub context_files: Vec<(String, PathBuf)>,
     /// The time at which to judge how old the sidecar's report is, as 2026-11-23T06:00:00Z [default: now]
     #[arg(long, value_name = "TIME")]
     pub now: Option<Timestamp>,
@@ -55,13 +58,61 @@ pub fn run(files: &Files) -> Result<String, Error> {
     let optional = |path: &Option<PathBuf>| path.as_deref().map(read).transpose();
     let (observed, required) = (optional(&files.observed_resources)?, optional(&files.required_resources)?);
     let (xr, composition) = (read(&files.xr)?, read(&files.composition)?);
-    let now = files.now.unwrap_or_else(clock);
-    to_yaml(&render_files_at(&xr, &composition, observed.as_deref(), required.as_deref(), now)?)
+    let context = files.context_files.iter().map(|(key, path)| Ok((key.clone(), read(path)?)));
+    let texts = Texts {
+        xr: &xr,
+        composition: &composition,
+        observed: observed.as_deref(),
+        required: required.as_deref(),
+        context: context.collect::<Result<_, Error>>()?,
+    };
+    to_yaml(&texts.render(files.now.unwrap_or_else(clock))?)
+}
+
+fn key_and_file(text: &str) -> Result<(String, PathBuf), String> {
+    let (key, file) = text.split_once('=').ok_or("write KEY=FILE")?;
+    Ok((key.to_owned(), file.into()))
+}
+
+/// The texts of files to render.
+#[derive(Clone, Debug, Default)]
+pub struct Texts<'a> {
+    /// The XR.
+    pub xr: &'a str,
+    /// The Composition.
+    pub composition: &'a str,
+    /// Composed resources that are there.
+    pub observed: Option<&'a str>,
+    /// Objects the function may ask to see.
+    pub required: Option<&'a str>,
+    /// Context of the pipeline, by key.
+    pub context: Vec<(String, String)>,
+}
+
+impl Texts<'_> {
+    /// Renders them. The first document is the XR, then come the composed resources, sorted by their pipeline name.
+    ///
+    /// # Errors
+    /// A text that cannot be used, or the function's own refusal.
+    pub fn render(&self, now: Timestamp) -> Result<Vec<Value>, Error> {
+        let xr = one_document("the XR", self.xr)?;
+        let (step, input) = our_step(&one_document("the Composition", self.composition)?, &xr)?;
+        let observed = documents("the observed resources", self.observed.unwrap_or_default())?;
+        let required = documents("the required resources", self.required.unwrap_or_default())?;
+        let mut request = request(&xr, &input, &observed)?;
+        for (key, text) in &self.context {
+            let value = json_to_pb(&one_document("the context", text)?);
+            request.context.get_or_insert_default().fields.insert(key.clone(), value);
+        }
+        let response = converse(request, &required, now)?;
+        if let Some(fatal) = response.results.iter().find(|result| result.severity == Severity::Fatal as i32) {
+            return Err(Error::Fatal { step, message: fatal.message.clone() });
+        }
+        Ok(printed(&xr, &observed, &response))
+    }
 }
 
 /// Renders the texts of an XR and a Composition, over what is observed and what may be required.
-///
-/// The first document is the XR, then come the composed resources, sorted by their pipeline name.
 ///
 /// # Errors
 /// A text that cannot be used, or the function's own refusal.
@@ -85,16 +136,7 @@ pub fn render_files_at(
     required: Option<&str>,
     now: Timestamp,
 ) -> Result<Vec<Value>, Error> {
-    let xr = one_document("the XR", xr)?;
-    let (step, input) = our_step(&one_document("the Composition", composition)?, &xr)?;
-    let observed = documents("the observed resources", observed.unwrap_or_default())?;
-    let required = documents("the required resources", required.unwrap_or_default())?;
-    let request = request(&xr, &input, &observed)?;
-    let response = converse(request, &required, now)?;
-    if let Some(fatal) = response.results.iter().find(|result| result.severity == Severity::Fatal as i32) {
-        return Err(Error::Fatal { step, message: fatal.message.clone() });
-    }
-    Ok(printed(&xr, &observed, &response))
+    Texts { xr, composition, observed, required, context: Vec::new() }.render(now)
 }
 
 /// Documents as YAML, each after a `---`, in the order of their keys.

@@ -4,10 +4,14 @@
 //! So for everything that ends up there the claim's word comes first, then what runs, and a default only last: when
 //! nothing runs yet, or when the owner has taken his word back.
 
+mod access;
 mod distro;
+mod kubernetes;
 mod later;
 mod made;
 mod mirror;
+mod operator;
+mod resources;
 
 use std::time::Duration;
 
@@ -17,16 +21,18 @@ use vcluster_proto::{
     settings::{Bootstrap, DEFAULT_INTERVAL},
 };
 
-pub(crate) use self::distro::missing as missing_distro;
 use self::made::Made;
+pub(crate) use self::{distro::missing as missing_distro, resources::check as check_resources};
+pub use self::{kubernetes::Kubernetes, operator::Import};
 use crate::{
     error::Refusal,
     forms::{self, Version},
     key::{Identity, Key, Names},
     observed::{BACKUP_ANNOTATION, Observed, RANCHER, Release, S3, VCLUSTER},
+    overlay,
     platform::{Platform, RancherMode, Upgrade, unknown_size},
     render::family::{Distro, Family},
-    xr::{DeletionPolicy, Retention, Xr},
+    xr::{DeletionPolicy, Retention, Values, Xr},
 };
 
 /// The volume of a vcluster nobody gave a size.
@@ -45,6 +51,14 @@ pub struct Order {
     pub fresh: Build,
     /// The owner or the platform said that it restarts.
     pub moves: bool,
+    /// The host under which it is reached from outside.
+    pub host: Option<String>,
+    /// Chart values of the owner.
+    pub values: Values,
+    /// Their fingerprint; none: there are none.
+    pub fingerprint: Option<String>,
+    /// Whether what runs was made with them.
+    pub values_run: bool,
     /// The volume's size.
     pub storage_size: String,
     /// The volume's class.
@@ -65,8 +79,10 @@ pub struct Order {
     pub deletion_policy: DeletionPolicy,
     /// What an empty disk does when the bucket holds an earlier life.
     pub bootstrap: Option<Bootstrap>,
-    /// Whether the vcluster is registered.
+    /// Whether the vcluster is registered by a Release.
     pub rancher: bool,
+    /// Whether an operator registers what it finds.
+    pub by_operator: bool,
     /// Its owner there.
     pub rancher_owner: Option<String>,
 }
@@ -93,10 +109,16 @@ pub struct Build {
     pub family: Family,
     /// The Kubernetes inside.
     pub distro: Distro,
+    /// Its version; unset: the chart's own.
+    pub kubernetes: Option<Kubernetes>,
     /// The sidecar's image.
     pub sidecar_image: String,
     /// Where the chart's own images come from.
     pub registry: Option<String>,
+    /// What its Service tells the vcluster-rancher-operator.
+    pub import: Import,
+    /// Chart values of the platform.
+    pub defaults: Values,
     /// The preset.
     pub size: Option<String>,
     /// Its requests and limits; unset: the chart's own.
@@ -109,7 +131,7 @@ impl Order {
     /// # Errors
     /// A wish the platform does not grant, or a change of what cannot change.
     pub fn join(xr: &Xr, platform: &Platform, observed: &Observed) -> Result<Self, Refusal> {
-        later::check(xr, platform)?;
+        later::check(platform)?;
         let names = names(xr, platform, xr.id());
         observed.check(&names, platform)?;
         let running = observed.release(VCLUSTER);
@@ -129,10 +151,21 @@ impl Order {
         if backup {
             mirror::check(&kept, &mut fresh)?;
         }
+        operator::check(xr, platform, made.is_some())?;
+        let rancher = rancher(xr, platform, observed)?;
+        if rancher && observed.release(RANCHER).is_none() {
+            upstream_registration(platform, &fresh)?;
+        }
         let (storage_size, storage_class) = storage(xr, platform, made, &fresh)?;
+        let host = access::host(xr, platform, made)?;
+        let values = xr.spec.values.clone();
+        let fingerprint = (!values.is_empty()).then(|| overlay::fingerprint(&values));
+        let values_run = made.is_some_and(|made| made.has_values(fingerprint.as_deref()));
         let moves = kept.chart_version != running.and_then(Release::chart_version).unwrap_or_default()
             || runs_sidecar != Some(backup)
             || kept.size != fresh.size
+            || made.is_some_and(|made| made.host() != host.as_deref())
+            || (made.is_some() && !values_run)
             || platform.charts.vcluster.upgrade == Upgrade::Always;
         Ok(Self {
             names,
@@ -140,6 +173,10 @@ impl Order {
             kept,
             fresh,
             moves,
+            host,
+            values,
+            fingerprint,
+            values_run,
             storage_size,
             storage_class,
             pods_in_order: made.is_some_and(Made::pods_in_order),
@@ -150,17 +187,28 @@ impl Order {
             recipients,
             deletion_policy: deletion_policy(xr, platform, made, observed),
             bootstrap: xr.spec.bootstrap.or(defaults.bootstrap),
-            rancher: rancher(xr, platform, observed)?,
+            rancher,
+            by_operator: platform.rancher.mode == RancherMode::Operator,
             rancher_owner: xr.spec.rancher.owner.clone().or_else(|| defaults.rancher.owner.clone()),
         })
+    }
+}
+
+impl Order {
+    /// The API server as the exported kubeconfig names it.
+    pub fn server(&self) -> String {
+        self.host.as_ref().map_or_else(|| self.names.endpoint(), |host| format!("https://{host}:443"))
     }
 }
 
 fn ordered(xr: &Xr) -> Vec<&'static str> {
     let spec = &xr.spec;
     let words = [
+        ("access.host", spec.access.host.is_some()),
         ("backup.enabled", spec.backup.enabled.is_some()),
         ("deletionPolicy", spec.deletion_policy.is_some()),
+        ("kubernetesVersion", spec.kubernetes_version.is_some()),
+        (operator::DISABLED, spec.rancher.enabled == Some(false)),
         ("size", spec.size.is_some()),
     ];
     words.into_iter().filter_map(|(field, said)| said.then_some(field)).collect()
@@ -199,6 +247,7 @@ fn builds(xr: &Xr, platform: &Platform, made: Option<Made<'_>>) -> Result<(Build
     let (size, resources) = size(xr, platform, made)?;
     let chart_version = chart_version(xr, platform, made)?;
     let distro = distro::choose(xr, platform, made, &chart_version)?;
+    let (kept_kubernetes, kubernetes) = kubernetes::choose(xr, platform, made, distro)?;
     let family = |version: &str| Family::of(version).map_err(|problem| Refusal::field("spec.chartVersion", problem));
     let charts = &platform.charts.vcluster;
     let source = Source {
@@ -206,13 +255,18 @@ fn builds(xr: &Xr, platform: &Platform, made: Option<Made<'_>>) -> Result<(Build
         repository: charts.repository.clone(),
         pull_secret: charts.pull_secret.clone(),
     };
+    let (kept_import, import) = operator::imports(xr, platform, made);
+    let defaults = overlay::defaults(&platform.defaults.values, &charts.version, &chart_version);
     let fresh = Build {
         source,
         family: family(&chart_version)?,
         chart_version,
         distro,
+        kubernetes,
         sidecar_image: platform.images.sidecar.clone(),
         registry: platform.images.registry.clone(),
+        import,
+        defaults,
         size,
         resources,
     };
@@ -224,16 +278,27 @@ fn builds(xr: &Xr, platform: &Platform, made: Option<Made<'_>>) -> Result<(Build
         family: family(&chart_version)?,
         chart_version,
         distro,
+        kubernetes: kept_kubernetes,
         sidecar_image: made.sidecar_image().unwrap_or_else(|| fresh.sidecar_image.clone()),
         registry: made.registry().map(str::to_owned),
+        import: kept_import,
+        defaults: made.defaults(),
         size: made.release.size().map(str::to_owned),
-        resources: made.resources().cloned(),
+        // Without a preset they are those of chart values, or none.
+        resources: made.resources().filter(|_| made.release.size().is_some()).cloned(),
     };
     let fresh = match distro == made.distro() {
         true => fresh,
         // The step to another distro moves nothing else, unless the owner orders it beside.
         false if kept.size == fresh.size => kept.clone(),
-        false => Build { sidecar_image: kept.sidecar_image.clone(), registry: kept.registry.clone(), ..fresh },
+        false => Build {
+            sidecar_image: kept.sidecar_image.clone(),
+            registry: kept.registry.clone(),
+            kubernetes: kept.kubernetes.clone(),
+            import: kept.import,
+            defaults: kept.defaults.clone(),
+            ..fresh
+        },
     };
     Ok((kept, fresh))
 }
@@ -268,7 +333,8 @@ fn size(xr: &Xr, platform: &Platform, made: Option<Made<'_>>) -> Result<(Option<
     let wanted = xr.spec.size.as_deref();
     let new = running.is_none_or(|running| running.was_ordered("size"));
     let default = if new { platform.defaults.size.as_deref() } else { ran };
-    let Some(name) = wanted.or(default) else { return Ok((None, made.and_then(Made::resources).cloned())) };
+    // Without a preset, requests and limits are the chart's, or those of values.
+    let Some(name) = wanted.or(default) else { return Ok((None, None)) };
     let Some(preset) = platform.sizes.get(name) else {
         if ran == Some(name) {
             return Ok((Some(name.to_owned()), made.and_then(Made::resources).cloned()));
@@ -304,12 +370,20 @@ fn storage(xr: &Xr, platform: &Platform, made: Option<Made<'_>>, fresh: &Build) 
         fixed("spec.storage.className", &wanted.class_name, class, wanted.class_name.as_deref() == Some(class))?;
         return Ok((size.to_owned(), class.to_owned()));
     }
-    let preset = fresh.size.as_ref().and_then(|name| platform.sizes.get(name)).and_then(|size| size.storage.as_ref());
-    let size = wanted.size.as_ref().or(preset).or(defaults.size.as_ref()).map_or(DEFAULT_STORAGE, String::as_str);
+    let preset = fresh.size.as_ref().and_then(|name| Some((name, platform.sizes.get(name)?.storage.as_ref()?)));
+    let (path, size) = match (&wanted.size, preset, &defaults.size) {
+        (Some(wanted), ..) => ("spec.storage.size".to_owned(), wanted.as_str()),
+        (None, Some((name, size)), _) => (format!("input.sizes.{name}.storage"), size.as_str()),
+        (None, None, Some(size)) => ("input.defaults.storage.size".to_owned(), size.as_str()),
+        (None, None, None) => ("input.defaults.storage.size".to_owned(), DEFAULT_STORAGE),
+    };
     let room = |text: &str| forms::storage(text).unwrap_or(f64::INFINITY);
     if let Some(max) = platform.limits.max_storage.as_deref().filter(|max| room(size) > room(max)) {
-        let problem = format!("{size:?} is more than this platform gives; ask for at most {max}");
-        return Err(Refusal::field("spec.storage.size", problem));
+        let problem = match &wanted.size {
+            Some(_) => format!("{size:?} is more than this platform gives; ask for at most {max}"),
+            None => format!("{size:?}, but input.limits.maxStorage is {max}; raise that, or write less here"),
+        };
+        return Err(Refusal::field(path, problem));
     }
     let class = wanted.class_name.as_ref().or(defaults.class_name.as_ref());
     Ok((size.to_owned(), class.cloned().unwrap_or_default()))
@@ -356,14 +430,31 @@ fn deletion_policy(xr: &Xr, platform: &Platform, made: Option<Made<'_>>, observe
     xr.spec.deletion_policy.or(ran).or(platform.defaults.deletion_policy).unwrap_or(DeletionPolicy::Retain)
 }
 
+/// The upstream chart's script reads a file that only k3s writes. A registration that is there is not made again.
+fn upstream_registration(platform: &Platform, build: &Build) -> Result<(), Refusal> {
+    let version = platform.charts.rancher_cluster.as_ref().map(|chart| chart.version.as_str()).unwrap_or_default();
+    if !forms::is_upstream_rancher(version) || build.distro == Distro::K3s {
+        return Ok(());
+    }
+    let problem = format!(
+        "{version:?} is the upstream chart, which registers vclusters on k3s only, and this one runs {} on chart {}; use \
+         the chart of this project, or rancher.mode: operator",
+        build.distro.as_str(),
+        build.chart_version
+    );
+    Err(Refusal::field("input.charts.rancherCluster.version", problem))
+}
+
 /// Only an explicit `false` in the claim removes a registration that is there.
 fn rancher(xr: &Xr, platform: &Platform, observed: &Observed) -> Result<bool, Refusal> {
     let registered = observed.release(RANCHER).is_some();
     let offered = platform.rancher.mode == RancherMode::Chart;
     match xr.spec.rancher.enabled {
         Some(false) => Ok(false),
-        _ if registered && !offered => Err(Refusal::RancherGone),
+        _ if registered && !offered => Err(Refusal::RancherGone { mode: platform.rancher.mode.as_str() }),
         _ if registered => Ok(true),
+        // By the operator, which needs no Release.
+        _ if platform.rancher.mode == RancherMode::Operator => Ok(false),
         Some(true) if !offered => Err(Refusal::field(
             "spec.rancher.enabled",
             "true, but this platform has no Rancher (input.rancher.mode: none); remove the field",

@@ -5,6 +5,7 @@
 mod charts;
 mod check;
 mod defaults;
+pub mod environment;
 mod limits;
 mod rancher;
 mod store;

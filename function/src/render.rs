@@ -19,9 +19,10 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     error::Refusal,
-    health::{Health, Report, Source},
+    health::{Case, Health, Report, Source},
     observed::{EXTERNAL_NAME, KEYS, Observed, RANCHER, Release, S3, VCLUSTER},
-    order::{Build, Order},
+    order::{Build, Import, Order, check_resources},
+    overlay,
     platform::{Chart, Platform, ReadyWhen},
     restore::{self, Origin, Request},
     xr::{Scope, Xr},
@@ -83,7 +84,7 @@ pub fn render(xr: &Xr, platform: &Platform, observed: &Observed, now: Timestamp)
     let source = Source::of(&order.names);
     let report = Report::read(observed.reports.as_deref(), &source, &xr.uid);
     let advice = keys::advice(&order, platform);
-    let health = Health::judge(xr, &order, &report, advice.as_deref(), now);
+    let health = Health::judge(Case { xr, order: &order, observed, report: &report, advice: advice.as_deref() }, now);
     let request = Request::open(xr, platform, &order.names, report.known()).filter(|_| order.backup);
     let request = request.as_ref();
     let origin = request.and_then(|request| request.origin.as_ref()).map(Origin::source);
@@ -92,12 +93,13 @@ pub fn render(xr: &Xr, platform: &Platform, observed: &Observed, now: Timestamp)
     let ready =
         |resource: &str| observed.release(resource).is_some_and(Release::ready) && !(resource == S3 && holds_back);
 
-    let (build, vcluster) = vcluster_release(&order, platform, running);
+    let (build, vcluster) = vcluster_release(&order, platform, running)?;
+    let shut = build.family.is_shut(&vcluster["spec"]["forProvider"]["values"]);
     let mut objects = BTreeMap::from([(VCLUSTER, vcluster)]);
     // Desired again for ever: dropping it once would uninstall it.
     if order.backup || observed.release(S3).is_some() {
         let trust = origin.as_ref().map(|origin| restore::keys_of(origin, observed.origin.as_deref()));
-        let asked = s3::Asked { request, trust: &trust.unwrap_or_default() };
+        let asked = s3::Asked { request, trust: &trust.unwrap_or_default(), shut };
         objects.insert(S3, s3::release(xr, platform, &order, asked)?);
     }
     let need = keys::Need { order: &order, platform, request, report: &report, observed };
@@ -121,7 +123,7 @@ pub fn render(xr: &Xr, platform: &Platform, observed: &Observed, now: Timestamp)
         || resources.values().any(|resource| !resource.ready);
     Ok(Rendered {
         status: status(xr, platform, &order, build, resources.contains_key(S3), &health),
-        conditions: conditions(health, registration(&order, observed.release(RANCHER).map(Release::ready))),
+        conditions: conditions(health, registration(&order, build, observed.release(RANCHER).map(Release::ready))),
         kubeconfig: kubeconfig(&order, running, observed),
         report: order.backup.then_some(source),
         origin,
@@ -131,13 +133,32 @@ pub fn render(xr: &Xr, platform: &Platform, observed: &Observed, now: Timestamp)
 }
 
 /// A default moves only when the control plane restarts anyway: when what is kept does not hold any more.
-fn vcluster_release<'o>(order: &'o Order, platform: &Platform, running: Option<Release<'_>>) -> (&'o Build, Value) {
+fn vcluster_release<'o>(
+    order: &'o Order,
+    platform: &Platform,
+    running: Option<Release<'_>>,
+) -> Result<(&'o Build, Value), Refusal> {
     let kept = vcluster::release(platform, order, &order.kept);
     let holds = running.is_some_and(|r| holds(r.values(), &kept["spec"]["forProvider"]["values"]));
-    if holds && !order.moves {
-        return (&order.kept, kept);
+    let rests = holds && !order.moves;
+    let (build, release) = match rests {
+        true => (&order.kept, kept),
+        false => (&order.fresh, vcluster::release(platform, order, &order.fresh)),
+    };
+    let overlay = overlay::Tenants {
+        values: &order.values,
+        // What runs goes on when the platform allows less.
+        allowed: (!order.values_run).then_some(platform.value_paths.as_slice()),
+        chart: &build.chart_version,
+        preset: build.resources.is_some().then_some(build.family.places().resources),
+    };
+    overlay.check()?;
+    // What rests has been accepted once.
+    if !rests {
+        let resources = release["spec"]["forProvider"]["values"].pointer(build.family.places().resources);
+        check_resources(resources, &build.chart_version, build.size.as_deref())?;
     }
-    (&order.fresh, vcluster::release(platform, order, &order.fresh))
+    Ok((build, release))
 }
 
 /// Whether everything that is wanted is there; what others have added does not count.
@@ -230,7 +251,7 @@ fn status(
             Scope::Cluster => names.kubeconfig(),
             Scope::Namespace(_) => names.connection(),
         },
-        "endpoint": names.endpoint(),
+        "endpoint": order.server(),
     });
     let mut backup = xr.remembered.clone();
     backup.extend(health.backup.clone());
@@ -259,8 +280,10 @@ fn conditions(health: Health, registration: Condition) -> [Condition; 4] {
     [backup, recoverable, restored, registration]
 }
 
-fn registration(order: &Order, release: Option<bool>) -> Condition {
+fn registration(order: &Order, build: &Build, release: Option<bool>) -> Condition {
+    let operator = "the vcluster-rancher-operator registers it and says nothing here; look in Rancher";
     let (status, reason, message) = match (order.rancher, release) {
+        (false, _) if order.by_operator && build.import != Import::Skipped => (None, "ByOperator", operator),
         (false, _) => (None, "Disabled", "neither claim nor platform asks for a registration"),
         (true, Some(true)) => (Some(true), "Registered", "the registration's Release is ready"),
         (true, Some(false)) => (Some(false), "Registering", "the registration's Release is not ready yet; look there"),

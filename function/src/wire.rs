@@ -8,7 +8,7 @@ use function_sdk_rust::{
         self, MatchLabels, Ready, ResourceSelector, RunFunctionRequest, RunFunctionResponse, Status, Target,
         resource_selector::Match,
     },
-    resource::{json_to_pb, json_to_struct, struct_to_json},
+    resource::{json_to_pb, json_to_struct, pb_to_json, struct_to_json},
     response,
 };
 use jiff::Timestamp;
@@ -19,7 +19,10 @@ use crate::{
     error::Refusal,
     health::{KEY_LABEL, Source},
     observed::{KUBECONFIG, Observed, Resource},
-    platform::Platform,
+    platform::{
+        Platform,
+        environment::{self, ENVIRONMENT},
+    },
     render::{self, Condition, Rendered},
     xr::Xr,
 };
@@ -43,7 +46,11 @@ pub fn answer(request: &RunFunctionRequest, now: Timestamp) -> RunFunctionRespon
 }
 
 fn rendered(request: &RunFunctionRequest, now: Timestamp) -> Result<Rendered, Refusal> {
-    let platform = Platform::parse(request.input.as_ref().map(struct_to_json).as_ref())?;
+    let environment = request.context.as_ref().and_then(|context| context.fields.get(ENVIRONMENT));
+    let environment = environment.map(pb_to_json);
+    let input = request.input.as_ref().map(struct_to_json);
+    let input = input.map(|input| environment::under(input, environment.as_ref())).transpose()?;
+    let platform = Platform::parse(input.as_ref())?;
     let xr = request.observed.as_ref().and_then(|observed| observed.composite.as_ref());
     let xr = Xr::parse(&object(xr.and_then(|xr| xr.resource.as_ref())))?;
     render::render(&xr, &platform, &observed(request), now)

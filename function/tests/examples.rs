@@ -7,7 +7,7 @@ mod common;
 use std::{fs, path::Path, process::Command};
 
 use common::{NOW, example, examples, now, yaml};
-use function_vcluster::offline;
+use function_vcluster::{offline, platform::environment::ENVIRONMENT};
 use vcluster_proto::status::Status;
 
 fn text(folder: &Path, name: &str) -> Option<String> {
@@ -20,13 +20,15 @@ fn every_example_renders_to_its_golden_file() {
         let need = |name: &str| text(&folder, name).unwrap_or_else(|| panic!("{} has no {name}", folder.display()));
         let observed = text(&folder, "observed.yaml");
         let required = text(&folder, "required.yaml");
-        let documents = offline::render_files_at(
-            &need("xr.yaml"),
-            &need("composition.yaml"),
-            observed.as_deref(),
-            required.as_deref(),
-            now(),
-        );
+        let context = text(&folder, "context.json").map(|text| (ENVIRONMENT.to_owned(), text));
+        let texts = offline::Texts {
+            xr: &need("xr.yaml"),
+            composition: &need("composition.yaml"),
+            observed: observed.as_deref(),
+            required: required.as_deref(),
+            context: context.into_iter().collect(),
+        };
+        let documents = texts.render(now());
         let yaml = documents.and_then(|documents| offline::to_yaml(&documents)).expect("rendered");
         expectorate::assert_contents(folder.join("rendered.yaml"), &yaml);
         need("README.md");
@@ -59,6 +61,23 @@ fn the_command_prints_what_the_library_renders() {
     assert_eq!(stale.split("\n---\n").skip(1).collect::<Vec<_>>(), golden.split("\n---\n").skip(1).collect::<Vec<_>>());
     // Without a time, by the clock.
     assert!(run(&[]).contains("type: BackupReady"));
+}
+
+#[test]
+fn the_command_takes_the_context_as_crossplanes_own_does() {
+    let folder = example("environment-config");
+    let run = |context: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_function-vcluster"));
+        command.arg("render").args([folder.join("xr.yaml"), folder.join("composition.yaml")]);
+        command.arg(format!("--context-files={context}"));
+        command.output().expect("runs")
+    };
+    let output = run(&format!("{ENVIRONMENT}={}", folder.join("context.json").display()));
+    assert_eq!(String::from_utf8_lossy(&output.stdout), text(&folder, "rendered.yaml").expect("golden"));
+    let other = run(&format!("other={}", folder.join("context.json").display()));
+    let stderr = String::from_utf8_lossy(&other.stderr).into_owned();
+    assert!(stderr.contains("is missing") && other.status.code() == Some(1), "no other key is looked at: {stderr}");
+    assert_eq!(run("no file").status.code(), Some(2));
 }
 
 #[test]

@@ -141,7 +141,7 @@ fn a_distro_that_cannot_be_is_refused_in_words_that_name_the_way() {
     insta::assert_snapshot!(sentences.join("\n"), @r#"
     spec.distro: "k8s" is not in vcluster chart 0.19.10, which has k3s only; write k3s, or take a chart from 0.20
     input.defaults.distro: "k8s" is not in vcluster chart 0.19.10, which has k3s only; write k3s, or take a chart from 0.20
-    spec.distro: unknown variant `k0s`, expected `k8s` or `k3s`
+    spec.distro: "k0s" is not one of its values; write k8s or k3s
     spec.distro: "k3s" differs from "k8s", with which "vcluster" was made; put it back, a vcluster goes from k3s to k8s and never back
     spec.distro: "k3s" differs from "k8s", with which "vcluster" was made; put it back, a vcluster goes from k3s to k8s and never back
     spec.chartVersion: "0.19.10" has k3s only, and this vcluster runs k8s with chart 0.32.3; put it back, a vcluster goes from k3s to k8s and never back

@@ -216,7 +216,10 @@ impl Life {
         let runs = was.observed.iter().any(|(name, _)| name == "vcluster");
         if runs && (rests || matches!(event, Event::Apply)) {
             let of = |answer| {
-                let release = desired(answer, "vcluster").expect("desired");
+                let mut release = desired(answer, "vcluster").expect("desired");
+                // For which fields the owner has given his word is remembered there, and restarts nothing.
+                let annotations = release["metadata"]["annotations"].as_object_mut().expect("annotations");
+                annotations.remove("vcluster.fn.crossplane.io/ordered");
                 // A platform that nothing of this vcluster lives in yet may move: its kubeconfig goes elsewhere then.
                 let moves = matches!(event, Event::Platform(_));
                 if moves { release["spec"]["forProvider"].to_string() } else { release.to_string() }

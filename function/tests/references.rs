@@ -9,7 +9,7 @@ mod common;
 use std::collections::BTreeMap;
 
 use common::{examples, now, pod, values};
-use function_vcluster::offline;
+use function_vcluster::{offline, platform::environment::ENVIRONMENT};
 use serde_json::Value;
 use vcluster_proto::settings::Settings;
 
@@ -30,10 +30,15 @@ impl Rendered {
             let (xr, composition) = (read(folder, "xr.yaml"), read(folder, "composition.yaml"));
             let (observed, required) = (read(folder, "observed.yaml"), read(folder, "required.yaml"));
             let (xr, composition) = (xr.expect("an XR"), composition.expect("a Composition"));
-            let mut documents =
-                offline::render_files_at(&xr, &composition, observed.as_deref(), required.as_deref(), now())
-                    .expect("rendered")
-                    .into_iter();
+            let context = read(folder, "context.json").map(|text| (ENVIRONMENT.to_owned(), text));
+            let texts = offline::Texts {
+                xr: &xr,
+                composition: &composition,
+                observed: observed.as_deref(),
+                required: required.as_deref(),
+                context: context.into_iter().collect(),
+            };
+            let mut documents = texts.render(now()).expect("rendered").into_iter();
             let xr = documents.next().expect("the XR comes first");
             let name =
                 |release: &Value| text(&release["metadata"]["annotations"], "crossplane.io/composition-resource-name");
@@ -335,7 +340,13 @@ fn the_kubeconfig_leads_to_the_vcluster() {
         assert_eq!(status["release"], *key, "{example}");
         let endpoint = pod(&rendered.releases["vcluster"]).server;
         assert_eq!(status["endpoint"], *endpoint, "{example}");
-        let host = endpoint.strip_prefix("https://").and_then(|rest| rest.strip_suffix(":443")).expect("a Service");
+        let host = endpoint.strip_prefix("https://").and_then(|rest| rest.strip_suffix(":443")).expect("a host");
+        let control_plane = &rendered.values("vcluster")["controlPlane"];
+        if control_plane["ingress"]["enabled"] == true {
+            assert_eq!(control_plane["ingress"]["host"], host, "{example}: the ingress leads there");
+            assert_eq!(control_plane["proxy"]["extraSANs"], serde_json::json!([host]), "{example}: and it is believed");
+            continue;
+        }
         let (service, namespace) = host.split_once('.').expect("service.namespace");
         assert!(written.contains_key(&("Service", namespace.to_owned(), service.to_owned())), "{example}: {host}");
         assert_eq!(namespace, home, "{example}");

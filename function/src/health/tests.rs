@@ -87,16 +87,27 @@ fn what_is_said_of_the_next_backup() {
 }
 
 #[test]
-fn the_longer_of_two_intervals_counts() {
+fn the_longer_of_two_intervals_counts_as_long_as_the_settings_know_it() {
     let at = time("2026-11-23T08:00:00Z");
-    let told = |reported: &str, ordered: Duration| {
-        verdict(&Status { interval: reported.to_owned(), ..healthy() }, ordered, at).reason
+    let judged = |reported: &str, ordered: Duration, settings: Option<Duration>| {
+        let mut observed = Observed::default();
+        if let Some(interval) = settings {
+            let backup = vcluster_proto::settings::Backup { interval, ..Default::default() };
+            let settings = Settings { backup, ..Settings::default() }.to_yaml().expect("YAML");
+            let object = json!({"spec": {"forProvider": {"values": {"settings": settings}}}});
+            observed.resources.insert(S3.to_owned(), crate::observed::Resource { object, kubeconfig: None });
+        }
+        let status = Status { interval: reported.to_owned(), ..healthy() };
+        verdict(&status, due(&status, ordered, &observed), at).reason
     };
-    assert_eq!(told("1m", MINUTE), "Stale");
-    assert_eq!(told("30m", MINUTE), "BackedUp", "a shorter interval has been ordered and is on its way");
-    assert_eq!(told("1m", MINUTE * 30), "BackedUp", "so is a longer one");
-    assert_eq!(told("often", MINUTE), "Stale");
-    assert_eq!(told("1m", Duration::MAX), "BackedUp");
+    assert_eq!(judged("1m", MINUTE, Some(MINUTE)), "Stale");
+    let on_its_way = judged("30m", MINUTE, Some(MINUTE * 30));
+    assert_eq!(on_its_way, "BackedUp", "a shorter interval has been ordered and is on its way");
+    assert_eq!(judged("1m", MINUTE * 30, Some(MINUTE)), "BackedUp", "so is a longer one");
+    assert_eq!(judged("8760h", MINUTE, Some(MINUTE)), "Stale", "a long word alone hides nothing");
+    assert_eq!(judged("8760h", MINUTE, None), "Stale");
+    assert_eq!(judged("often", MINUTE, Some(MINUTE * 30)), "Stale");
+    assert_eq!(judged("1m", Duration::MAX, None), "BackedUp");
 }
 
 #[test]

@@ -4,11 +4,13 @@ use serde_json::Value;
 
 use crate::{
     error::Refusal,
-    observed::Release,
-    order::Source,
+    observed::{DEFAULTS_ANNOTATION, KUBERNETES_ANNOTATION, Release, VALUES_ANNOTATION},
+    order::{Import, Source},
     platform::Platform,
-    render::family::{Distro, Family, IN_ORDER, POD_MANAGEMENT},
-    xr::DeletionPolicy,
+    render::family::{
+        Distro, Family, IMPORT_NAME, IN_ORDER, LEGACY_IMAGE, POD_MANAGEMENT, SKIP_IMPORT, kubernetes_place,
+    },
+    xr::{DeletionPolicy, Values},
 };
 
 /// A running vcluster's Release, and how to read it.
@@ -63,6 +65,41 @@ impl<'a> Made<'a> {
     pub(super) fn registry(self) -> Option<&'a str> {
         let registry = self.release.value_text(self.family.places().registry)?.trim_end_matches('/');
         (!registry.is_empty()).then_some(registry)
+    }
+
+    /// The host under which it is reached from outside.
+    pub(super) fn host(self) -> Option<&'a str> {
+        let (enabled, host) = self.family.ingress();
+        let exposed = self.release.value(enabled) == Some(&Value::Bool(true));
+        self.release.value_text(host).filter(|_| exposed)
+    }
+
+    /// The Kubernetes version it was ordered with, and the tag that was behind it.
+    pub(super) fn kubernetes(self) -> Option<(&'a str, &'a str)> {
+        let image = self.release.value_text(kubernetes_place(self.version, self.distro()))?;
+        let tag = image.strip_prefix(LEGACY_IMAGE).unwrap_or(image);
+        Some((self.release.annotation(KUBERNETES_ANNOTATION)?, tag))
+    }
+
+    /// The platform's own chart values of the day it was made.
+    pub(super) fn defaults(self) -> Values {
+        let text = self.release.annotation(DEFAULTS_ANNOTATION).unwrap_or_default();
+        serde_json::from_str(text).unwrap_or_default()
+    }
+
+    /// Whether it was made with the owner's chart values.
+    pub(super) fn has_values(self, fingerprint: Option<&str>) -> bool {
+        self.release.annotation(VALUES_ANNOTATION) == fingerprint
+    }
+
+    /// What its Service tells the vcluster-rancher-operator.
+    pub(super) fn import(self) -> Import {
+        let annotations = self.release.value(self.family.service_annotations());
+        match annotations {
+            Some(Value::Object(said)) if said.contains_key(SKIP_IMPORT) => Import::Skipped,
+            Some(Value::Object(said)) if said.contains_key(IMPORT_NAME) => Import::Named,
+            _ => Import::Unsaid,
+        }
     }
 
     /// Requests and limits of the control plane.

@@ -1,7 +1,7 @@
 //! Whether a Platform can be used: every value has the form it needs, and nothing that needs another is alone.
 
 use super::{Adopt, Platform};
-use crate::{error::Refusal, forms, key::MAX_PREFIX, read};
+use crate::{error::Refusal, forms, key::MAX_PREFIX, overlay, read};
 
 impl Platform {
     pub(super) fn check(&self) -> Result<(), Refusal> {
@@ -23,6 +23,7 @@ impl Platform {
         self.adopt.check()?;
         read::check_all("input.trust", &self.trust, forms::signing_key)?;
         read::check_all("input.valuePaths", &self.value_paths, forms::values_path)?;
+        read::check_all("input.valuePaths", &self.value_paths, overlay::check_path)?;
         read::check("input.providerConfig.name", Some(&self.provider_config.name), forms::object_name)
     }
 }

@@ -6,12 +6,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use vcluster_proto::{interval, settings::Bootstrap};
 
-use super::{Platform, unknown_size};
+use super::{Platform, RancherMode, unknown_size};
 use crate::{
     error::Refusal,
     forms,
     order::missing_distro,
-    read,
+    overlay, read,
     render::family::{Distro, Family},
     xr::{Access, DeletionPolicy, Rancher, Retention, Storage, Values},
 };
@@ -77,6 +77,12 @@ impl Defaults {
         read::check("input.defaults.storage.className", self.storage.class_name.as_deref(), forms::class_name)?;
         read::check("input.defaults.storage.size", self.storage.size.as_deref(), storage)?;
         read::check("input.defaults.access.host", self.access.host.as_deref(), forms::host_template)?;
-        read::check("input.defaults.rancher.owner", self.rancher.owner.as_deref(), forms::principal)
+        read::check("input.defaults.rancher.owner", self.rancher.owner.as_deref(), forms::principal)?;
+        if self.rancher.owner.is_some() && platform.rancher.mode == RancherMode::Operator {
+            let problem =
+                "has no effect with rancher.mode: operator, which makes owners of the project's members; remove it";
+            return Err(Refusal::field("input.defaults.rancher.owner", problem));
+        }
+        overlay::check_defaults(&self.values, version)
     }
 }

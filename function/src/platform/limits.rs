@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use vcluster_proto::{interval, settings::MIN_INTERVAL};
 
-use crate::{error::Refusal, forms, read};
+use crate::{error::Refusal, forms, read, render::family::Distro};
 
 /// A preset.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -80,6 +80,14 @@ impl Size {
 }
 
 impl KubernetesVersion {
+    /// The tag for a distro.
+    pub(crate) fn tag(&self, distro: Distro) -> Option<&str> {
+        match distro {
+            Distro::K8s => self.k8s.as_deref(),
+            Distro::K3s => self.k3s.as_deref(),
+        }
+    }
+
     pub(super) fn check(&self, name: &str) -> Result<(), Refusal> {
         let path = format!("input.kubernetesVersions.{name}");
         read::check(&path, Some(name), forms::kubernetes_version)?;

@@ -40,6 +40,17 @@ pub enum RancherMode {
     Operator,
 }
 
+impl RancherMode {
+    /// As the input spells it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Chart => "chart",
+            Self::Operator => "operator",
+        }
+    }
+}
+
 impl Rancher {
     pub(super) fn check(&self, charts: &Charts) -> Result<(), Refusal> {
         read::check("input.rancher.url", self.url.as_deref(), forms::http_url)?;

@@ -46,7 +46,8 @@ pub struct Store {
     /// Stands before the key in the name of every bucket.
     #[serde(default)]
     pub bucket_prefix: String,
-    /// The largest size of a bucket, as 50Gi; register: minio sets it.
+    /// The largest size of a bucket, as 50Gi; register: minio sets it. One that is taken back stays on buckets that are
+    /// there, until an administrator clears it.
     pub quota: Option<String>,
     /// Whether a vcluster's own user may delete objects.
     #[serde(default)]
@@ -104,7 +105,7 @@ impl Store {
         read::check("input.store.adminPasswordKey", Some(&self.admin_password_key), forms::secret_key)?;
         read::check("input.store.credentialsSecret", self.credentials_secret.as_deref(), forms::secret_template)?;
         read::check("input.store.credentialsRevision", self.credentials_revision.as_deref(), forms::token)?;
-        read::check("input.store.quota", self.quota.as_deref(), |text| forms::storage(text).map(|_| ()))?;
+        read::check("input.store.quota", self.quota.as_deref(), forms::quota)?;
         read::check("input.store.ca", self.ca.as_deref(), forms::certificates)?;
         match self.register {
             Register::Minio => self.check_minio(),

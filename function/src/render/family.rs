@@ -108,6 +108,25 @@ pub const POD_MANAGEMENT: &str = "/controlPlane/statefulSet/scheduling/podManage
 /// What Kubernetes takes when nothing is said.
 pub const IN_ORDER: &str = "OrderedReady";
 
+/// The annotation by which the vcluster-rancher-operator names a cluster.
+pub const IMPORT_NAME: &str = "platform.vcluster.com/custom-name";
+/// The annotation by which it passes one by.
+pub const SKIP_IMPORT: &str = "loft.sh/vcluster-skip-import";
+
+/// What stands before the tag of the legacy chart's image.
+pub const LEGACY_IMAGE: &str = "rancher/k3s:";
+
+/// Where a chart takes the version of its Kubernetes: below 0.20 a whole image, below 0.25 one word for the images of
+/// several programs, then the tag of one image.
+pub fn kubernetes_place(chart: &str, distro: Distro) -> &'static str {
+    match (Version::known_vcluster(chart).map_or(u64::MAX, |chart| chart.minor()), distro) {
+        (..20, _) => "/vcluster/image",
+        (_, Distro::K3s) => "/controlPlane/distro/k3s/image/tag",
+        (20..25, Distro::K8s) => "/controlPlane/distro/k8s/version",
+        (25.., Distro::K8s) => "/controlPlane/distro/k8s/image/tag",
+    }
+}
+
 impl Family {
     /// The family of a chart version.
     ///
@@ -144,14 +163,39 @@ impl Family {
         }
     }
 
+    /// What is there unless chart values say otherwise: no policy around the control plane.
+    pub(super) fn open(self) -> Value {
+        let mut values = json!({});
+        put(&mut values, self.policy(), json!(false));
+        values
+    }
+
+    /// Where the policy around the control plane is switched on.
+    const fn policy(self) -> &'static str {
+        match self {
+            Self::Legacy => "/isolation/networkPolicy/enabled",
+            _ => "/policies/networkPolicy/enabled",
+        }
+    }
+
+    /// Whether values put a policy around the control plane, which shuts all ports but 443, 8443 and 6443.
+    pub(super) fn is_shut(self, values: &Value) -> bool {
+        let on = |pointer: &str| match values.pointer(pointer) {
+            // As a template takes it.
+            None | Some(Value::Null | Value::Bool(false)) => false,
+            Some(Value::String(text)) => !text.is_empty(),
+            Some(_) => true,
+        };
+        on(self.policy()) && (self != Self::Legacy || on("/isolation/enabled"))
+    }
+
     /// What is there in every vcluster: a distro with its database in a file of the volume, the server of the exported
-    /// kubeconfig, no policy that would shut the store out, no telemetry.
+    /// kubeconfig, no telemetry.
     pub(super) fn base(self, distro: Distro, server: &str) -> Value {
         if self == Self::Legacy {
             return json!({
-                // The Service's own names are in the certificate anyway.
+                // The names of Service and ingress are in the certificate anyway.
                 "syncer": { "extraArgs": [format!("--out-kube-config-server={server}")] },
-                "isolation": { "networkPolicy": { "enabled": false } },
                 "telemetry": { "disabled": true },
             });
         }
@@ -161,9 +205,40 @@ impl Family {
                 "backingStore": { "database": { "embedded": { "enabled": true } } },
             },
             "exportKubeConfig": { "server": server },
-            "policies": { "networkPolicy": { "enabled": false } },
             "telemetry": { "enabled": false },
         })
+    }
+
+    /// Where the ingress is switched on, and where its host stands.
+    pub const fn ingress(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Legacy => ("/ingress/enabled", "/ingress/host"),
+            _ => ("/controlPlane/ingress/enabled", "/controlPlane/ingress/host"),
+        }
+    }
+
+    /// An ingress, and its host in the certificate.
+    pub(super) fn expose(self, values: &mut Value, host: &str) {
+        let (enabled, place) = self.ingress();
+        put(values, enabled, json!(true));
+        put(values, place, json!(host));
+        if self != Self::Legacy {
+            put(values, "/controlPlane/proxy/extraSANs", json!([host]));
+        }
+    }
+
+    /// Where the annotations of the vcluster's Service stand.
+    pub const fn service_annotations(self) -> &'static str {
+        match self {
+            Self::Legacy => "/syncer/serviceAnnotations",
+            _ => "/controlPlane/service/annotations",
+        }
+    }
+
+    /// The Kubernetes version of a chart.
+    pub(super) fn kubernetes(self, values: &mut Value, chart: &str, distro: Distro, tag: &str) {
+        let image = if self == Self::Legacy { LEGACY_IMAGE } else { "" };
+        put(values, kubernetes_place(chart, distro), json!(format!("{image}{tag}")));
     }
 
     /// The volume, as a StatefulSet claims it.

@@ -10,7 +10,7 @@ pub(super) fn release(platform: &Platform, order: &Order) -> Result<Value, Refus
     let names = &order.names;
     // Both are checked with the mode; this is for the compiler.
     let (Some(rancher_cluster), Some(url)) = (&platform.charts.rancher_cluster, &platform.rancher.url) else {
-        return Err(Refusal::RancherGone);
+        return Err(Refusal::RancherGone { mode: platform.rancher.mode.as_str() });
     };
     let chart = chart(rancher_cluster, order);
     let mut object = super::release(RANCHER, &names.rancher(), &names.platform_namespace, order, platform, &chart);

@@ -14,13 +14,15 @@ use crate::{
     xr::{DeletionPolicy, Retention, Xr},
 };
 
-/// What an open request adds to the settings.
+/// What an open request adds to the settings, and the chosen values to the chart's.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Asked<'a> {
     /// It.
     pub(super) request: Option<&'a Request<'a>>,
     /// Signing keys of the vcluster whose backups it reads.
     pub(super) trust: &'a [String],
+    /// Whether a policy around the control plane shuts the store out, unless its port is opened.
+    pub(super) shut: bool,
 }
 
 /// The whole Release.
@@ -63,13 +65,19 @@ fn values(xr: &Xr, platform: &Platform, order: &Order, asked: Asked<'_>) -> Resu
         "allowDelete": store.allow_delete,
         "deletionPolicy": order.deletion_policy.as_str(),
         "settings": settings,
-        // Rendered only beside the vcluster's own policy, which is off: alone it would shut every other way.
-        "networkPolicy": { "enabled": false, "ports": [] },
+        // Rendered only beside the vcluster's own policy: alone it would shut every other way. No ports: the endpoint's.
+        "networkPolicy": {
+            "enabled": asked.shut,
+            "ports": if asked.shut && store.endpoint.is_none() { json!([443]) } else { json!([]) },
+        },
     });
     // The user may read the other bucket as long as the clone is being made, and no longer.
     let origin = asked.request.and_then(|request| request.origin.as_ref());
     if let Some(origin) = origin.filter(|_| store.register == Register::Minio) {
         values["readFrom"] = json!([origin.names.bucket]);
+    }
+    if let Some(quota) = &store.quota {
+        values["quota"] = json!(quota);
     }
     if let Some(image) = &platform.images.registration {
         values["image"] = json!(image);

@@ -7,13 +7,17 @@ use serde_json::{Value, json};
 
 use super::{
     chart_of,
-    family::{Family, IN_ORDER, POD_MANAGEMENT, RESTORE, SIDECAR, put},
+    family::{Family, IMPORT_NAME, IN_ORDER, POD_MANAGEMENT, RESTORE, SIDECAR, SKIP_IMPORT, put},
     secret_ref,
 };
 use crate::{
     key::Names,
-    observed::{BACKUP_ANNOTATION, KUBECONFIG, ORDERED_ANNOTATION, SIZE_ANNOTATION, VCLUSTER},
-    order::{Build, Order},
+    observed::{
+        BACKUP_ANNOTATION, DEFAULTS_ANNOTATION, KUBECONFIG, KUBERNETES_ANNOTATION, ORDERED_ANNOTATION, SIZE_ANNOTATION,
+        VALUES_ANNOTATION, VCLUSTER,
+    },
+    order::{Build, Import, Order},
+    overlay::lay_over,
     platform::Platform,
 };
 
@@ -29,6 +33,15 @@ pub(super) fn release(platform: &Platform, order: &Order, build: &Build) -> Valu
     let mut object = super::release(VCLUSTER, names.key.as_str(), &names.host_namespace, order, platform, &chart);
     if let Some(size) = &build.size {
         object["metadata"]["annotations"][SIZE_ANNOTATION] = json!(size);
+    }
+    if let Some(kubernetes) = &build.kubernetes {
+        object["metadata"]["annotations"][KUBERNETES_ANNOTATION] = json!(kubernetes.version);
+    }
+    if !build.defaults.is_empty() {
+        object["metadata"]["annotations"][DEFAULTS_ANNOTATION] = json!(json!(build.defaults).to_string());
+    }
+    if let Some(fingerprint) = &order.fingerprint {
+        object["metadata"]["annotations"][VALUES_ANNOTATION] = json!(fingerprint);
     }
     if !order.backup {
         object["metadata"]["annotations"][BACKUP_ANNOTATION] = json!("false");
@@ -55,10 +68,33 @@ pub(super) fn release(platform: &Platform, order: &Order, build: &Build) -> Valu
     object
 }
 
+/// What others add lies under what the function writes, a tenant's over the platform's.
 fn values(order: &Order, build: &Build) -> Value {
+    let mut values = build.family.open();
+    for overlay in [&build.defaults, &order.values] {
+        lay_over(&mut values, Value::Object(overlay.clone()));
+    }
+    lay_over(&mut values, own(order, build));
+    values
+}
+
+/// What nobody else decides.
+fn own(order: &Order, build: &Build) -> Value {
     let family = build.family;
-    let mut values = family.base(build.distro, &order.names.endpoint());
+    let mut values = family.base(build.distro, &order.server());
     family.claim(&mut values, &order.storage_size, &order.storage_class, order.deletion_policy.as_str());
+    if let Some(host) = &order.host {
+        family.expose(&mut values, host);
+    }
+    if let Some(kubernetes) = &build.kubernetes {
+        family.kubernetes(&mut values, &build.chart_version, build.distro, &kubernetes.tag);
+    }
+    let annotations = family.service_annotations();
+    match build.import {
+        Import::Unsaid => {}
+        Import::Named => put(&mut values, annotations, json!({ IMPORT_NAME: order.names.key.as_str() })),
+        Import::Skipped => put(&mut values, annotations, json!({ SKIP_IMPORT: "true" })),
+    }
     if let Some(resources) = &build.resources {
         put(&mut values, family.places().resources, resources.clone());
     }

@@ -290,24 +290,24 @@ mod tests {
         let sentences: Vec<String> = wrong.iter().map(refusal).collect();
         insta::assert_snapshot!(sentences.join("\n"), @r#"
         spec.backup.interval: "often" is not a duration; write it as 30s, 1m or 1h30m
-        spec.backup.interval: invalid type: integer `60`, expected a string
-        spec.backup.intervall: unknown field `intervall`, expected one of `enabled`, `interval`, `retention`, `recipients`, `trigger`; remove it or mend its name
-        spec.sise: unknown field `sise`, expected one of `id`, `chartVersion`, `kubernetesVersion`, `size`, `distro`, `storage`, `access`, `backup`, `deletionPolicy`, `bootstrap`, `restore`, `rancher`, `values`; remove it or mend its name
-        spec.size: invalid type: integer `3`, expected a string
-        spec.deletionPolicy: unknown variant `Keep`, expected `Retain` or `Delete`
-        spec.bootstrap: unknown variant `Newest`, expected `Latest` or `Empty`
-        spec.backup.enabled: invalid type: string "yes", expected a boolean
-        spec.backup.recipients: invalid type: string, expected a sequence
+        spec.backup.interval: 60 is a number; write a text, in quotes
+        spec.backup.intervall: there is no field "intervall"; remove it or mend its name: enabled, interval, retention, recipients, trigger
+        spec.sise: there is no field "sise"; remove it or mend its name: id, chartVersion, kubernetesVersion, size, distro, storage, access, backup, deletionPolicy, bootstrap, restore, rancher, values
+        spec.size: 3 is a number; write a text, in quotes
+        spec.deletionPolicy: "Keep" is not one of its values; write Retain or Delete
+        spec.bootstrap: "Newest" is not one of its values; write Latest or Empty
+        spec.backup.enabled: "yes" is a text; write true or false
+        spec.backup.recipients: a text; write a list
         spec.backup.recipients[0]: not an age recipient; copy the whole of age1... (62 characters) as `vcluster-backup keygen` prints it
         spec.backup.recipients[0]: holds an age identity, which must never be here: whoever reads the claim could open every backup; put its recipient (age1...) here and make a new identity
         spec.storage.size: "lots" is not a quantity; write it as 500m, 2, 256Mi or 5Gi
         spec.storage.size: "0" is no room at all; write it as 5Gi
         spec.storage.className: "a: b" is not the name of an object; write a-z, 0-9, - and ., a letter or digit at both ends
         spec.rancher.owner: "a\"; curl" is not a principal; write it as local://u-abc12 or keycloak_user://name@example.org
-        spec.a b: unknown field `a b`, expected one of `id`, `chartVersion`, `kubernetesVersion`, `size`, `distro`, `storage`, `access`, `backup`, `deletionPolicy`, `bootstrap`, `restore`, `rancher`, `values`; remove it or mend its name
+        spec.a b: there is no field "a b"; remove it or mend its name: id, chartVersion, kubernetesVersion, size, distro, storage, access, backup, deletionPolicy, bootstrap, restore, rancher, values
         spec.chartVersion: "v0.36.1" is not a chart version; write it as 0.36.1
         spec.chartVersion: vcluster chart 0.18.1 is not one this version of the function renders; use 0.19 to 0.36
-        spec.distro: unknown variant `k0s`, expected `k8s` or `k3s`
+        spec.distro: "k0s" is not one of its values; write k8s or k3s
         spec.id: 0 characters; write 1 to 63
         spec: not an object; write its fields below it
         "#);

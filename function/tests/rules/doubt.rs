@@ -108,7 +108,7 @@ fn a_platform_that_cannot_be_used_is_refused_with_path_value_and_remedy() {
         |i| i["store"]["ca"] = json!("-----BEGIN PRIVATE KEY-----"),
         |i| i["encryption"]["recipients"] = json!(["age1hunter2"]),
         |i| i["trust"] = json!(["ed25519:AAAA"]),
-        |i| i["rancher"]["mode"] = json!("operator"),
+        |i| i["rancher"]["mode"] = json!("operators"),
         |i| i["rancher"]["url"] = Value::Null,
         |i| i["rancher"]["insecure"] = json!("false"),
         |i| i["rancher"]["tokenSecret"] = json!("token"),
@@ -128,8 +128,8 @@ fn a_platform_that_cannot_be_used_is_refused_with_path_value_and_remedy() {
     input: missing; the Composition's step needs an input of apiVersion vcluster.fn.crossplane.io/v1alpha1 and kind Platform
     input.kind: "Input"; the Composition's step needs an input of apiVersion vcluster.fn.crossplane.io/v1alpha1 and kind Platform
     input.apiVersion: "vcluster.fn.crossplane.io/v9"; the Composition's step needs an input of apiVersion vcluster.fn.crossplane.io/v1alpha1 and kind Platform
-    input.colour: unknown field `colour`, expected one of `apiVersion`, `kind`, `metadata`, `id`, `namespace`, `hostNamespacePrefix`, `charts`, `images`, `store`, `encryption`, `trust`, `rancher`, `sizes`, `kubernetesVersions`, `limits`, `valuePaths`, `providerConfig`, `readyWhen`, `usages`, `adopt`, `defaults`; remove it or mend its name
-    input: missing field `id`; it has no default, write it
+    input.colour: there is no field "colour"; remove it or mend its name: apiVersion, kind, metadata, id, namespace, hostNamespacePrefix, charts, images, store, encryption, trust, rancher, sizes, kubernetesVersions, limits, valuePaths, providerConfig, readyWhen, usages, adopt, defaults
+    input: field "id" is missing; it has no default, write it
     input.id: 0 characters; write 1 to 63
     input.namespace: "Platform" is not a DNS label; write at most 63 of a-z, 0-9 and -, a letter or digit at both ends
     input.hostNamespacePrefix: "a-prefix-of-24-characters" cannot stand before a name; write at most 23 of a-z, 0-9 and -, a letter or digit first
@@ -137,7 +137,7 @@ fn a_platform_that_cannot_be_used_is_refused_with_path_value_and_remedy() {
     input.charts.vcluster.version: vcluster chart 0.18.1 is not one this version of the function renders; use 0.19 to 0.36
     input.charts.vcluster.allowed[1]: "latest" is not a chart version; write it as 0.36.1
     input.charts.vcluster.repository: "charts.loft.sh" is not a chart repository; write it as https://... or oci://...
-    input.charts.vcluster.upgrade: unknown variant `Sometimes`, expected `OnEdit` or `Always`
+    input.charts.vcluster.upgrade: "Sometimes" is not one of its values; write OnEdit or Always
     input.charts.s3Register.repository: holds a user or password; name a Secret with both in pullSecret
     input.charts.s3Register.version: "1" is not a chart version; write it as 0.36.1
     input.charts.s3Register.pullSecret: not the name of a Secret; write the name of a Secret in the platform namespace, not its content
@@ -148,18 +148,18 @@ fn a_platform_that_cannot_be_used_is_refused_with_path_value_and_remedy() {
     input.store.endpoint: "minio:9000" is not a URL of the form http(s)://host[:port], without a path
     input.store.endpoint: holds a user or password; credentials belong into a Secret
     input.store.quota: store.register: none makes no bucket to set it on; remove it
-    input.store.register: unknown variant `manual`, expected `minio` or `none`
+    input.store.register: "manual" is not one of its values; write minio or none
     input.store.bucketPrefix: "Bucket_" cannot stand before a name; write at most 23 of a-z, 0-9 and -, a letter or digit first
-    input.store.adminSecret: invalid type: map, expected a string
-    input.store.adminPassword: unknown field `adminPassword`, expected one of `url`, `endpoint`, `region`, `ca`, `pathStyle`, `register`, `adminSecret`, `adminUserKey`, `adminPasswordKey`, `credentialsSecret`, `credentialsRevision`, `bucketPrefix`, `quota`, `allowDelete`; remove it or mend its name
+    input.store.adminSecret: a map; write a text
+    input.store.adminPassword: there is no field "adminPassword"; remove it or mend its name: url, endpoint, region, ca, pathStyle, register, adminSecret, adminUserKey, adminPasswordKey, credentialsSecret, credentialsRevision, bucketPrefix, quota, allowDelete
     input.store.adminUserKey: not a key of a Secret; write the name of the key, not its content
     input.store.ca: not a PEM certificate; begin it with -----BEGIN CERTIFICATE-----
     input.store.ca: holds a private key; only certificates belong here
     input.encryption.recipients[0]: not an age recipient; copy the whole of age1... (62 characters) as `vcluster-backup keygen` prints it
     input.trust[0]: not a signing key; copy it from status.backup.trustedKeys, as ed25519: and 44 characters of base64
-    input.rancher.mode: cannot be honoured by this version of the function; remove the field
+    input.rancher.mode: "operators" is not one of its values; write one of none, chart, operator
     input.rancher.url: missing; rancher.mode chart needs the server's URL
-    input.rancher.insecure: invalid type: string "false", expected a boolean
+    input.rancher.insecure: "false" is a text; write true or false
     input.rancher.tokenSecret: chart rancher-cluster reads Secret "apitoken", key APITOKEN; give it that name
     input.sizes.small.requests.cpu: "much" is not a quantity; write it as 500m, 2, 256Mi or 5Gi
     input.sizes.small.storage: "0" is no room at all; write it as 5Gi
@@ -167,7 +167,7 @@ fn a_platform_that_cannot_be_used_is_refused_with_path_value_and_remedy() {
     input.providerConfig.name: "" is not the name of an object; write a-z, 0-9, - and ., a letter or digit at both ends
     input.defaults.size: "huge" is not a size of this platform; use one of large, small
     input.defaults.backup.interval: "often" is not a duration; write it as 30s, 1m or 1h30m
-    input.readyWhen: unknown variant `Backup`, expected `Release` or `RecoveryPoint`
+    input.readyWhen: "Backup" is not one of its values; write Release or RecoveryPoint
     "#);
 }
 
@@ -200,6 +200,48 @@ fn a_claim_that_asks_too_much_is_refused() {
     spec.id: 64 characters; write 1 to 63
     spec.rancher.enabled: true, but this platform has no Rancher (input.rancher.mode: none); remove the field
     "#);
+}
+
+#[test]
+fn what_the_platform_got_wrong_is_said_of_the_platform() {
+    type Change = fn(&mut World);
+    let changes: [Change; 5] = [
+        |w| w.input["sizes"]["small"]["storage"] = json!("60Gi"),
+        |w| {
+            w.input["sizes"]["small"] = json!({});
+            w.input["defaults"]["storage"] = json!({"size": "60Gi"});
+        },
+        |w| {
+            w.input["sizes"]["small"] = json!({});
+            w.input["limits"]["maxStorage"] = json!("1Gi");
+        },
+        |w| w.input["sizes"]["small"] = json!({"requests": {"memory": "6Gi"}}),
+        |w| w.input["sizes"]["small"] = json!({"limits": {"cpu": "100m"}}),
+    ];
+    let sentences: Vec<String> = changes.iter().map(|change| World::new().with(change).refusal()).collect();
+    insta::assert_snapshot!(sentences.join("\n"), @r#"
+    input.sizes.small.storage: "60Gi", but input.limits.maxStorage is 50Gi; raise that, or write less here
+    input.defaults.storage.size: "60Gi", but input.limits.maxStorage is 50Gi; raise that, or write less here
+    input.defaults.storage.size: "5Gi", but input.limits.maxStorage is 1Gi; raise that, or write less here
+    input.sizes.small.requests.memory: "6Gi" is more than the 4Gi that vcluster chart 0.36.1 sets as limit; write limits.memory, too
+    input.sizes.small.limits.cpu: "100m" is less than the 200m that vcluster chart 0.36.1 requests; write requests.cpu, too
+    "#);
+    // Nothing of it stops what runs.
+    for change in changes {
+        let (before, after) = (World::ready(), World::ready().with(change));
+        assert_eq!(after.desired("vcluster"), before.desired("vcluster"));
+    }
+}
+
+#[test]
+fn a_quota_reaches_the_registration() {
+    let quota = |text: &str| World::new().with(|w| w.input["store"]["quota"] = json!(text));
+    let s3 = quota("200Gi").desired("s3").expect("desired");
+    assert_eq!(values(&s3)["quota"], "200Gi");
+    assert!(values(&World::new().desired("s3").expect("desired")).get("quota").is_none());
+    for text in ["0", "500m", "5k", "lots", "-1Gi"] {
+        assert!(quota(text).refusal().starts_with("input.store.quota: "), "{text}");
+    }
 }
 
 #[test]

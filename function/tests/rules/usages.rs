@@ -112,7 +112,7 @@ fn what_cannot_be_is_refused() {
          none; write protection.crossplane.io/v1beta1"
     );
     let unknown = with(World::new(), "protection.crossplane.io/v9");
-    assert!(unknown.refusal().starts_with("input.usages: unknown variant"), "{}", unknown.refusal());
+    assert!(unknown.refusal().starts_with("input.usages: not one of its values"), "{}", unknown.refusal());
     let foreign = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x"}});
     let foreign = World::healthy().with(|w| w.observed.push(("usage-s3".to_owned(), foreign)));
     assert_eq!(

@@ -1,0 +1,125 @@
+//! Who registers a vcluster with Rancher: nobody, a Release, or an operator that finds its Service.
+
+use crate::common::{FAMILIES, World, composite, names, values};
+use serde_json::{Value, json};
+
+const NAME: &str = "platform.vcluster.com/custom-name";
+const SKIP: &str = "loft.sh/vcluster-skip-import";
+
+fn operator(world: World) -> World {
+    world.with(|w| w.input["rancher"] = json!({"mode": "operator"}))
+}
+
+fn enabled(world: &World, word: Option<bool>) -> World {
+    world.clone().with(|w| w.xr["spec"]["rancher"] = word.map_or(json!({}), |word| json!({ "enabled": word })))
+}
+
+/// What the Service says, in the keys of each chart.
+fn said(world: &World) -> Value {
+    let release = world.desired("vcluster").expect("desired");
+    let given = values(&release);
+    match crate::common::line(&release) {
+        ..20 => given["syncer"]["serviceAnnotations"].clone(),
+        20.. => given["controlPlane"]["service"]["annotations"].clone(),
+    }
+}
+
+fn condition(world: &World) -> (String, String) {
+    let answer = world.answer();
+    let condition = answer.conditions.iter().find(|c| c.r#type == "RancherRegistered").expect("always there");
+    (condition.reason.clone(), condition.message.clone().unwrap_or_default())
+}
+
+#[test]
+fn the_operator_finds_a_service_with_the_key_as_its_name() {
+    for (chart, distro) in FAMILIES {
+        let world = operator(World::of(chart, distro));
+        assert_eq!(said(&world), json!({ NAME: "shop-x7k2p-3baw4pir" }), "{chart}");
+        assert_eq!(said(&enabled(&world, Some(false))), json!({ SKIP: "true" }), "{chart}");
+        let ready = World { observed: Vec::new(), ..world.clone() };
+        let mut ready = ready;
+        ready.settle();
+        ready.settle();
+        assert_eq!(names(&ready.answer()), ["s3", "vcluster"], "{chart}: there is no third Release");
+        assert_eq!(said(&ready), said(&world), "{chart}");
+    }
+    assert_eq!(condition(&operator(World::new())).0, "ByOperator");
+    assert_eq!(condition(&enabled(&operator(World::new()), Some(false))).0, "Disabled");
+    assert!(composite(&operator(World::new()).answer())["status"].is_object());
+}
+
+#[test]
+fn a_platform_that_turns_to_the_operator_restarts_nothing() {
+    for word in [None, Some(true), Some(false)] {
+        let none = enabled(&World::new().with(|w| w.input["rancher"] = json!({})), word);
+        if word == Some(true) {
+            assert!(none.refusal().starts_with("spec.rancher.enabled: true"), "there is none");
+            continue;
+        }
+        let mut world = none;
+        world.settle();
+        world.settle();
+        let before = world.desired("vcluster").expect("desired");
+        let turned = operator(world);
+        assert_eq!(turned.desired("vcluster").expect("desired"), before, "{word:?}");
+        let restarted = turned.with(|w| w.xr["spec"]["size"] = json!("large"));
+        let want = if word == Some(false) { json!({ SKIP: "true" }) } else { json!({ NAME: "shop-x7k2p-3baw4pir" }) };
+        assert_eq!(said(&restarted), want, "{word:?}: with the next restart");
+    }
+}
+
+#[test]
+fn the_owners_word_counts_at_once() {
+    let mut world = operator(World::new());
+    for (word, want) in [
+        (Some(false), json!({ SKIP: "true" })),
+        (Some(true), json!({ NAME: "shop-x7k2p-3baw4pir" })),
+        (Some(false), json!({ SKIP: "true" })),
+        (None, json!({ NAME: "shop-x7k2p-3baw4pir" })),
+        (None, json!({ NAME: "shop-x7k2p-3baw4pir" })),
+    ] {
+        world = enabled(&world, word);
+        assert_eq!(said(&world), want, "{word:?}");
+        world.settle();
+        assert_eq!(said(&world), want, "{word:?}: and stays");
+    }
+    // A vcluster from before there was an operator, whose owner now says no.
+    let mut before = World::new().with(|w| w.input["rancher"] = json!({}));
+    before.settle();
+    assert_eq!(said(&enabled(&operator(before), Some(false))), json!({ SKIP: "true" }));
+}
+
+#[test]
+fn what_has_no_effect_or_would_remove_a_registration_is_refused() {
+    let owner = operator(World::new()).with(|w| w.xr["spec"]["rancher"] = json!({"owner": "local://u-abc12"}));
+    assert!(owner.refusal().starts_with("spec.rancher.owner: has no effect"), "{}", owner.refusal());
+    let default = operator(World::new()).with(|w| w.input["defaults"]["rancher"] = json!({"owner": "local://u-abc12"}));
+    assert!(default.refusal().starts_with("input.defaults.rancher.owner: has no effect"), "{}", default.refusal());
+    for (mode, rancher) in [("operator", json!({"mode": "operator"})), ("none", json!({}))] {
+        let gone = World::ready().with(|w| w.input["rancher"] = rancher.clone());
+        assert!(gone.refusal().starts_with(&format!("input.rancher.mode: {mode}, but resource \"rancher\"")), "{mode}");
+    }
+}
+
+#[test]
+fn the_upstream_chart_registers_k3s_only() {
+    let upstream = |w: &mut World| w.input["charts"]["rancherCluster"]["version"] = json!("0.1.4");
+    for (chart, distro) in FAMILIES {
+        let world = World::of(chart, distro).with(upstream);
+        if distro == "k3s" {
+            assert!(world.answer().results.is_empty(), "{chart}");
+            continue;
+        }
+        assert_eq!(
+            world.refusal(),
+            format!(
+                "input.charts.rancherCluster.version: \"0.1.4\" is the upstream chart, which registers vclusters on k3s \
+                 only, and this one runs k8s on chart {chart}; use the chart of this project, or rancher.mode: operator"
+            )
+        );
+        let off = enabled(&world, Some(false));
+        assert!(off.answer().results.is_empty(), "{chart}: nothing is registered");
+    }
+    // What is registered is not registered again.
+    assert!(World::ready().with(upstream).answer().results.is_empty());
+}
