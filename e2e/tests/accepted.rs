@@ -84,6 +84,59 @@ fn provider_helms_oldest_and_newest_crds_accept_every_release() {
     }
 }
 
+/// The Usages of an example, for a platform that asks for them by `api`.
+fn usages(example: &examples::Example, api: &str) -> Vec<Value> {
+    let composition = example.text("composition.yaml");
+    let asked = composition.lines().find(|line| line.trim_start().starts_with("usages: ")).expect("it asks for Usages");
+    let composition = composition.replace(asked.trim_start(), &format!("usages: {api}"));
+    let (xr, observed, required) =
+        (example.text("xr.yaml"), example.text("observed.yaml"), example.text("required.yaml"));
+    let documents = function_vcluster::offline::render_files(&xr, &composition, Some(&observed), Some(&required));
+    let documents = documents.unwrap_or_else(|error| panic!("{}: {error}", example.name));
+    documents.into_iter().filter(|document| yaml::str_at(document, "/kind").ends_with("Usage")).collect()
+}
+
+#[test]
+#[ignore = "needs the real programs of e2e/tools"]
+fn crossplanes_own_crds_accept_the_usages_of_every_api() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let cluster = start(folder.path());
+    for (core, apis) in [
+        ("crossplane-1.14", &[("usages-v1", "apiextensions.crossplane.io/v1alpha1")][..]),
+        (
+            "crossplane-1.20",
+            &[
+                ("usages-v1", "apiextensions.crossplane.io/v1alpha1"),
+                ("usages-v1", "apiextensions.crossplane.io/v1beta1"),
+            ],
+        ),
+        (
+            "crossplane-2.4",
+            &[
+                ("usages-v1", "apiextensions.crossplane.io/v1beta1"),
+                ("usages-v1", "protection.crossplane.io/v1beta1"),
+                ("usages-v2", "protection.crossplane.io/v1beta1"),
+            ],
+        ),
+    ] {
+        let mut crds = yaml::documents(&tools::crds(core));
+        crds.retain(|crd| yaml::str_at(crd, "/metadata/name").contains("usages."));
+        cluster.apply_crds(&yaml::text(&crds));
+        for (example, api) in apis {
+            let usages = usages(&examples::Example::named(example), api);
+            assert_eq!(usages.len(), 2, "{core}: {example}");
+            make_namespaces(&cluster, &usages);
+            let said = cluster.accepts(&yaml::text(&usages));
+            assert_eq!(said.code, 0, "{example} by {api} against {core}: {}", said.all());
+            // The server does look.
+            let mut wrong = usages[0].clone();
+            wrong["spec"]["noSuchField"] = Value::from(1);
+            let said = cluster.accepts(&wrong.to_string());
+            assert!(said.code != 0 && said.err.contains("noSuchField"), "{said:?}");
+        }
+    }
+}
+
 /// A chart version as a number, close ones close together: 0.<line>.<patch>.
 fn number(version: &str) -> u64 {
     let numbers: Vec<u64> = version.split('.').map(|part| part.parse().expect("0.<line>.<patch>")).collect();
