@@ -146,8 +146,8 @@ pub struct Lineage {
 }
 
 impl Lineage {
-    /// Begins a generation that follows every head a reader may see: of all manifests, of those he trusts, of those of
-    /// this cluster. A planted manifest that follows ours must not hide ours from the next of ours.
+    /// Begins a generation that follows every end a reader may see ([`Catalog::ends`]): of all manifests, of those he
+    /// trusts, of those of this cluster. A planted manifest that follows ours must not hide ours from the next of ours.
     ///
     /// # Errors
     /// The system has no random numbers.
@@ -161,7 +161,7 @@ impl Lineage {
         let trusted = catalog.filter(|e| trust.covers(&e.signer));
         let own = trusted.filter(|e| cluster.owns(&e.manifest));
         let heads: BTreeSet<Head> =
-            [catalog, &trusted, &own].iter().flat_map(|view| view.heads()).map(Signed::as_head).collect();
+            [catalog, &trusted, &own].iter().flat_map(|view| view.ends()).map(Signed::as_head).collect();
         let (key, list) = match recipients {
             Recipients::Keys(list) => (None, list.clone()),
             Recipients::Passphrase(passphrase) => {

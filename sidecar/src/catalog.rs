@@ -21,6 +21,9 @@ const ROOT: &str = "v1";
 /// The longest chain: a full, a diff and this many deltas.
 pub const MOST_DELTAS: usize = 59;
 
+/// A manifest names at most this many generations that it follows: about 20 KiB.
+pub const MOST_FOLLOWED: usize = 128;
+
 /// Which backup is meant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum At {
@@ -101,8 +104,24 @@ impl Catalog {
     /// # Errors
     /// The store fails. A broken manifest is no error: it is named in `rejected`.
     pub async fn load(store: &Store) -> Result<Self, Error> {
-        let (keys, data): (Vec<_>, BTreeSet<_>) = split(store.list(ROOT).await?);
-        let mut entries = BTreeMap::new();
+        let listed = store.list(ROOT).await?;
+        Self::load_listed(store, listed, Self::default()).await
+    }
+
+    /// The same of a listing that is at hand; manifests that are known are not read again, since none ever changes.
+    ///
+    /// # Errors
+    /// As [`Catalog::load`].
+    pub async fn load_listed(
+        store: &Store,
+        listed: impl IntoIterator<Item = String>,
+        known: Self,
+    ) -> Result<Self, Error> {
+        let (mut keys, data): (Vec<_>, BTreeSet<_>) = split(listed);
+        let mut known: BTreeMap<_, _> = known.entries.into_iter().map(|e| (e.manifest.key(), e)).collect();
+        known.retain(|key, _| keys.contains(key));
+        keys.retain(|key| !known.contains_key(key));
+        let mut entries = known;
         let mut rejected = BTreeSet::new();
         let mut objects = std::pin::pin!(store.get_many(keys));
         while let Some((key, bytes)) = objects.next().await {
@@ -122,9 +141,15 @@ impl Catalog {
         Ok(catalog)
     }
 
-    fn note_missing(&mut self, listed: &BTreeSet<String>) {
+    pub(crate) fn note_missing(&mut self, listed: &BTreeSet<String>) {
         let named = self.entries.iter().map(|e| &e.manifest.data.key);
         self.missing = named.filter(|key| !listed.contains(*key)).cloned().collect();
+    }
+
+    /// Whether the store does not list this data object, which a manifest names.
+    #[must_use]
+    pub fn lacks(&self, key: &str) -> bool {
+        self.missing.contains(key)
     }
 
     /// A catalog of these manifests.
@@ -196,6 +221,28 @@ impl Catalog {
             named.any(|head| head.sequence >= entry.manifest.sequence)
         };
         last.into_values().filter(|entry| !follows(entry)).collect()
+    }
+
+    /// What a new generation says that it follows: every head, and the last of each other generation, the newest
+    /// [`MOST_FOLLOWED`] of them. Heads alone would do while all generations are there; when one in the middle is pruned,
+    /// those before it must still be followed by somebody.
+    #[must_use]
+    pub fn ends(&self) -> Vec<&Signed> {
+        let mut last: BTreeMap<(&str, PublicKey), &Signed> = BTreeMap::new();
+        for entry in &self.entries {
+            let end = last.entry((&entry.manifest.generation, entry.signer)).or_insert(entry);
+            if end.manifest.sequence < entry.manifest.sequence {
+                *end = entry;
+            }
+        }
+        let heads: BTreeSet<&str> = self.heads().into_iter().map(|head| head.digest.as_str()).collect();
+        let mut ends: Vec<&Signed> = last.into_values().collect();
+        ends.sort_by_key(|end| {
+            let m = &end.manifest;
+            (!heads.contains(&*end.digest), std::cmp::Reverse((m.time, m.generation.as_str())))
+        });
+        ends.truncate(MOST_FOLLOWED.max(heads.len()));
+        ends
     }
 
     /// The highest kine revision of all trusted backups: a restore must go beyond every revision a client may have
@@ -400,6 +447,25 @@ mod tests {
         assert_eq!(catalog.select(&At::Latest, &only(&signer)).expect("one head").manifest.id(), "h/00000002");
         let early = At::Time(catalog.entries[0].manifest.time);
         assert!(catalog.select(&early, &only(&signer)).is_ok(), "what is older than the gap is still there");
+    }
+
+    #[test]
+    fn a_new_generation_follows_all_that_are_there_the_newest_first() {
+        let (_dir, signer) = signer();
+        let mut entries: Vec<Signed> = Vec::new();
+        for generation in 0..150 {
+            let newest = entries.last().cloned();
+            entries.extend(chain(&signer, &format!("g{generation:03}"), 2, &newest.iter().collect::<Vec<_>>()));
+        }
+        let catalog = Catalog::new(entries, vec![], "file:///x");
+        let ends = catalog.ends();
+        assert_eq!(ends.len(), MOST_FOLLOWED);
+        assert_eq!(ends[0].digest, catalog.heads()[0].digest);
+        assert!(ends.iter().all(|end| end.manifest.sequence == 2));
+        // With only the first and the newest left there is still one writer.
+        let newest = chain(&signer, "h", 1, &ends);
+        let entries = catalog.entries[290..292].iter().cloned().chain(newest).collect();
+        assert_eq!(Catalog::new(entries, vec![], "file:///x").heads().len(), 1);
     }
 
     #[test]

@@ -4,7 +4,10 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::{catalog::At, listen::Address, signing::PublicKey};
+use crate::{
+    catalog::At, check::CheckArgs, listen::Address, overview::StatusArgs, prune::PruneArgs, signing::PublicKey,
+    verify::VerifyArgs,
+};
 
 /// Consistent, encrypted, signed backups of a vcluster's database, and their restore.
 ///
@@ -44,6 +47,16 @@ pub enum Command {
     },
     /// Bring a backup back.
     Restore(RestoreArgs),
+    /// Show the oldest and the newest backup, what there is of each kind, and what was proven last.
+    Status(StatusArgs),
+    /// Try everything the store is needed for, and say in plain words what will not work. Exit code 0: all of it works,
+    /// 3: backups work and something around them does not, 1: they do not.
+    Check(CheckArgs),
+    /// Prove the backups: manifests and sizes, digests with --read-data, and with an identity a timed restore into scratch
+    /// space. Exit code 0: sound, 3: something else than the backup asked about is not, 1: that one is not.
+    Verify(VerifyArgs),
+    /// Remove what no rule keeps; the newest backup and what it builds on always stay.
+    Prune(PruneArgs),
     /// Make an age key pair.
     Keygen {
         /// Write the identity here (0600) and print the recipient only.
@@ -130,7 +143,7 @@ pub struct Options {
     /// /etc/vcluster-backup, where that is there.
     #[arg(long, global = true, env = "VCLUSTER_BACKUP_CONFIG_DIR", value_name = "DIR")]
     pub config_dir: Option<PathBuf>,
-    /// s3://bucket/prefix or file:///folder.
+    /// s3://bucket/prefix, gs://bucket/prefix, az://container/prefix or file:///folder.
     #[arg(long, global = true, env = "VCLUSTER_BACKUP_STORE", value_name = "URL")]
     pub store: Option<String>,
     /// S3 endpoint, as http(s)://host:port; a bare host is https unless INSECURE is set.

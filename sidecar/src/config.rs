@@ -43,6 +43,8 @@ pub struct Config {
     pub interval: Duration,
     /// Any text; a new one asks for a backup at once.
     pub trigger: Option<String>,
+    /// What is kept; nothing: everything.
+    pub retention: Option<settings::Retention>,
     /// What an empty disk does with an earlier life.
     pub bootstrap: Option<Bootstrap>,
     /// This XR has had a backup before.
@@ -97,6 +99,7 @@ impl Config {
             recipients: recipients(options, &settings, &folder, environment)?,
             interval: interval.clamp(SHORTEST_INTERVAL, LONGEST_INTERVAL),
             trigger: settings.backup.trigger.clone().filter(|trigger| !trigger.is_empty()),
+            retention: settings.backup.retention.filter(|rules| *rules != settings::Retention::default()),
             bootstrap: settings.bootstrap,
             lived: settings.lived,
             restore: settings.restore.clone().filter(|restore| !restore.id.is_empty()),
@@ -185,9 +188,14 @@ pub fn in_pod(mut options: Options) -> Options {
 pub fn fingerprint(options: &Options) -> u64 {
     use std::hash::{DefaultHasher, Hash, Hasher};
     let mut hasher = DefaultHasher::new();
-    for below in ["settings/settings.yaml", "s3/s3accesskey", "s3/s3secretkey", "key/identity", "key/passphrase"] {
-        let bytes = options.config_dir.as_ref().and_then(|dir| std::fs::read(dir.join(below)).ok());
-        bytes.hash(&mut hasher);
+    let Some(folder) = &options.config_dir else { return hasher.finish() };
+    for below in ["settings/settings.yaml", "key/identity", "key/passphrase"] {
+        std::fs::read(folder.join(below)).ok().hash(&mut hasher);
+    }
+    let mut keys: Vec<_> = std::fs::read_dir(folder.join("s3")).into_iter().flatten().flatten().collect();
+    keys.sort_by_key(std::fs::DirEntry::file_name);
+    for key in keys {
+        (key.file_name(), std::fs::read(key.path()).ok()).hash(&mut hasher);
     }
     hasher.finish()
 }
@@ -237,25 +245,32 @@ fn store_config(
     });
     let access_key = secret("ACCESS_KEY", folder.path("s3/s3accesskey"), environment)?;
     let secret_key = secret("SECRET_KEY", folder.path("s3/s3secretkey"), environment)?;
+    let cloud = cloud_variables(folder, environment)?;
     let config = store::Config {
         url,
         endpoint,
         region: options.region.clone().or_else(|| environment("AWS_REGION")).or_else(|| settings.store.region.clone()),
         path_style: if options.virtual_host_style { Some(false) } else { settings.store.path_style },
         ca,
-        credentials: access_key.zip(secret_key).or(cloud_keys(environment)?).map(|(user, key)| (user, key.into())),
+        credentials: access_key.zip(secret_key).map(|(user, key)| (user, key.into())),
+        cloud,
+        patience: store::Patience::default(),
     };
     config.check()?;
     Ok(Some(config))
 }
 
-/// The cloud's own variables, each also by file. With a session token the store's library reads them by itself.
-fn cloud_keys(environment: Environment<'_>) -> Result<Option<(String, String)>, Error> {
-    if environment("AWS_SESSION_TOKEN").is_some() {
-        return Ok(None);
+/// The cloud's own variables: from the environment, also by `_FILE`, else as files of that name beside the store's keys,
+/// so that one Secret can be mounted or be an environment.
+fn cloud_variables(folder: &Folder<'_>, environment: Environment<'_>) -> Result<store::Variables, Error> {
+    let mut variables = store::Variables::default();
+    for name in store::Variables::NAMES {
+        // `..._TOKEN_FILE` is a path that the cloud's own library follows by itself.
+        if let Some(value) = secret(name, folder.path("s3").map(|s3| s3.join(name)), environment)? {
+            variables.add(name, value.into());
+        }
     }
-    let access_key = secret("AWS_ACCESS_KEY_ID", None, environment)?;
-    Ok(access_key.zip(secret("AWS_SECRET_ACCESS_KEY", None, environment)?))
+    Ok(variables)
 }
 
 fn recipients(

@@ -11,12 +11,13 @@
 //! ```
 //!
 //! The two lines mirror each other: what one writes, the other asserts. Pure rooms, which know neither clock nor disk
-//! nor network: [`pages`], [`manifest`], [`catalog`] but for its loading, [`init`], [`objects`], [`pace`]. The only room that opens the live
+//! nor network: [`pages`], [`manifest`], [`catalog`] but for its loading, [`init`], [`objects`], [`pace`], [`retention`]. The only room that opens the live
 //! database is [`sqlite`]; the only one that knows object stores is [`store`]; the only one that decides about retries
 //! is [`run`].
 
 pub mod backup;
 pub mod catalog;
+pub mod check;
 pub mod cli;
 pub mod config;
 pub mod control;
@@ -33,15 +34,19 @@ pub mod lock;
 pub mod manifest;
 pub mod metrics;
 pub mod objects;
+pub mod overview;
 pub mod owner;
 pub mod pace;
 pub mod pages;
 pub mod payload;
 pub mod program;
 pub mod progress;
+pub mod proof;
+pub mod prune;
 pub mod report;
 pub mod requests;
 pub mod restore;
+pub mod retention;
 pub mod run;
 pub mod seal;
 pub mod serve;
@@ -51,6 +56,7 @@ pub mod sqlite;
 pub mod start;
 pub mod store;
 pub mod traffic;
+pub mod verify;
 
 pub use error::Error;
 

@@ -8,6 +8,7 @@ use serde_json::json;
 use crate::{
     backup,
     catalog::{At, Catalog, Trust},
+    check,
     cli::{Cli, Command, Options, RestoreArgs, RunArgs},
     config::{self, Config},
     control,
@@ -15,17 +16,20 @@ use crate::{
     install::{self, Cancel},
     keys,
     manifest::Signed,
+    overview,
     progress::Bar,
+    prune,
     report::Report,
     requests::Ledger,
     restore::{self, Outcome, Purpose},
     run, serve, signal, sqlite, start,
     store::{Access, Store},
+    verify,
 };
 
-const OK: u8 = 0;
+pub(crate) const OK: u8 = 0;
 /// Something could be read, something could not.
-const PARTIAL: u8 = 3;
+pub(crate) const PARTIAL: u8 = 3;
 /// From the signal to the end of a command that runs once.
 const CLEAN_UP_WITHIN: Duration = Duration::from_secs(2);
 
@@ -88,6 +92,10 @@ async fn once(command: Command, options: &Options, cancel: &Cancel) -> Result<u8
         Command::Backup { json } => back_up(options, json).await,
         Command::List { json } => list(options, json).await,
         Command::Restore(args) => restore(options, &args, cancel).await,
+        Command::Verify(args) => verify::command(options, &args, cancel).await,
+        Command::Prune(args) => prune::command(options, &args).await,
+        Command::Check(args) => check::command(options, &args).await,
+        Command::Status(args) => overview::command(options, &args).await,
         Command::Run(_) | Command::Keygen { .. } => Ok(OK),
     }
 }
@@ -301,7 +309,8 @@ fn outcome_as_json(outcome: &Outcome, signed: &Signed) -> String {
     format!("{row}\n")
 }
 
-fn size(bytes: u64) -> String {
+/// Bytes for people.
+pub(crate) fn size(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
     let mut value = bytes as f64;
     let mut unit = 0;
@@ -313,7 +322,7 @@ fn size(bytes: u64) -> String {
 }
 
 /// A reader that has gone away (`| head`) is no failure.
-fn print(text: &str) -> Result<u8, Error> {
+pub(crate) fn print(text: &str) -> Result<u8, Error> {
     match std::io::stdout().write_all(text.as_bytes()) {
         Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
             Err(Error::file("write to", "standard output".as_ref())(e))

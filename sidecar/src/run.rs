@@ -7,6 +7,7 @@ mod attempt;
 mod farewell;
 mod outside;
 mod request;
+mod retention;
 mod surroundings;
 
 use std::{
@@ -77,6 +78,11 @@ pub async fn run(options: Options, args: &RunArgs) -> Result<(), Error> {
             return Err(error);
         }
         tokio::select! {
+            // Given up at once: a prune may be cut short anywhere, a last backup may not.
+            _ = AssertUnwindSafe(daemon.prune()).catch_unwind() => {}
+            () = stop.wait() => break (tokio::time::Instant::now() + STOP_WITHIN, true),
+        }
+        tokio::select! {
             () = config::changed(&daemon.options, fingerprint, pause) => {}
             () = doorway.knocked() => {}
             () = stop.wait() => break (tokio::time::Instant::now() + STOP_WITHIN, true),
@@ -128,6 +134,7 @@ struct Daemon {
     /// What metrics and health endpoints show.
     shown: Arc<Shown>,
     watch: Watch,
+    pruning: retention::Memory,
 }
 
 impl Daemon {
@@ -155,6 +162,7 @@ impl Daemon {
             outcome: None,
             shown: Arc::new(Shown { metrics: Metrics::default(), health: Health::new(Instant::now()) }),
             watch: Watch::new(Instant::now()),
+            pruning: retention::Memory::default(),
         })
     }
 

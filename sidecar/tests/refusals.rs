@@ -243,7 +243,7 @@ fn flags_and_settings_that_cannot_be_used_are_named() {
     let pod = Pod::new();
     pod.database().write(1);
     let cases: [(&[&str], &str); 7] = [
-        (&["backup", "--store", "ftp://x"], "ftp is not one of s3, file"),
+        (&["backup", "--store", "ftp://x"], "ftp is not one of s3, gs, az, file"),
         (&["backup", "--interval", "often"], "is not a duration"),
         (&["backup", "--recipient", "age1nonsense"], "is not an age recipient"),
         (&["restore", "--at", "yesterday"], "is no point in time"),

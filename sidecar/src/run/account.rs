@@ -9,7 +9,7 @@ use vcluster_proto::{
 };
 
 use super::{Daemon, Done};
-use crate::{config::Config, error::Error, manifest::Signed};
+use crate::{config::Config, error::Error, manifest::Signed, proof::Proof};
 
 /// A sentence that is logged when it is another than the last.
 #[derive(Default)]
@@ -32,6 +32,8 @@ impl Said {
 impl Daemon {
     pub(super) fn record(&mut self, outcome: &Result<Done, Error>) {
         self.status.observed_at = Some(Timestamp::now());
+        self.status.last_verified =
+            Proof::load(&self.place.data_dir).map(|proof| proof.at).or(self.status.last_verified);
         match outcome {
             Ok(done) => {
                 self.failures = 0;
@@ -49,6 +51,7 @@ impl Daemon {
                         format!("backup {} is in the store, and nothing has changed since", newest.id);
                 }
                 if let Done::Backed(signed) = done {
+                    self.pruning.is_due = true;
                     self.status.message = format!("backup {} is in the store", signed.manifest.id());
                     self.status.newest = Some(point(signed));
                     self.status.oldest.get_or_insert_with(|| point(signed));

@@ -1,0 +1,231 @@
+//! `verify`: proves what a restore rests on, as far as it is asked to. Without an identity: signatures, chains, sizes, and
+//! the digests of as much ciphertext as shall be read. With one: a true restore into scratch space, timed, with SQLite's
+//! integrity check and the rules a restored kine database must obey.
+
+mod command;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use futures::StreamExt;
+use rusqlite::Connection;
+
+pub(crate) use self::command::command;
+pub use self::command::{Subset, VerifyArgs};
+use crate::{
+    backup::Cluster,
+    catalog::{Catalog, Trust},
+    error::Error,
+    install::Cancel,
+    keys::Identities,
+    kine,
+    manifest::Signed,
+    restore::{self, Purpose},
+    store::{Listed, Store},
+};
+
+/// Objects that are read at once.
+const AT_ONCE: usize = 4;
+
+/// Something that is not as it should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The backup or object.
+    pub of: String,
+    /// What does not fit.
+    pub why: String,
+}
+
+/// What the listing and the manifests alone tell. Pure.
+#[must_use]
+pub fn look(catalog: &Catalog, listed: &[Listed]) -> Vec<Problem> {
+    let sizes: HashMap<&str, u64> = listed.iter().map(|object| (object.key.as_str(), object.size)).collect();
+    let names: BTreeMap<(&str, u64), &Signed> =
+        catalog.entries.iter().map(|e| ((e.manifest.generation.as_str(), e.manifest.sequence), e)).collect();
+    let mut problems = Vec::new();
+    let mut found = |of: String, why: String| problems.push(Problem { of, why });
+    for entry in &catalog.entries {
+        let m = &entry.manifest;
+        if let Err(error) = catalog.chain(entry) {
+            found(m.id(), error.to_string());
+        }
+        if let Some(size) = sizes.get(&*m.data.key).filter(|size| **size != m.data.size) {
+            found(m.id(), format!("{} has {size} bytes, its manifest names {}", m.data.key, m.data.size));
+        }
+        // One that was pruned is no gap; one that is another is a forgery or a second writer.
+        let before = names.get(&(m.generation.as_str(), m.sequence.wrapping_sub(1)));
+        if let (Some(before), Some(previous)) = (before, &m.previous)
+            && before.signer == entry.signer
+            && before.digest != *previous
+        {
+            found(
+                m.id(),
+                format!("the manifest before it is another than the one it names ({})", before.manifest.id()),
+            );
+        }
+    }
+    problems
+}
+
+/// What the backups of a catalog name as their data, each once, with size and digest.
+#[must_use]
+pub fn objects(catalog: &Catalog) -> BTreeSet<(String, u64, String)> {
+    let data = catalog.entries.iter().map(|e| &e.manifest.data);
+    data.filter(|data| !catalog.lacks(&data.key)).map(|d| (d.key.clone(), d.size, d.sha256.clone())).collect()
+}
+
+/// Reads objects and compares their digests; gives those that fit, and the problems of the others.
+///
+/// # Errors
+/// The store fails in another way than by not having an object.
+pub async fn read(
+    store: &Store,
+    objects: impl IntoIterator<Item = (String, u64, String)>,
+    cancel: &Cancel,
+) -> Result<(BTreeSet<String>, Vec<Problem>), Error> {
+    let mut digests = futures::stream::iter(objects)
+        .map(|(key, size, sha256)| async move {
+            let digest = store.digest(&key, size).await;
+            (key, size, sha256, digest)
+        })
+        .buffer_unordered(AT_ONCE);
+    let (mut fit, mut problems) = (BTreeSet::new(), Vec::new());
+    while let Some((key, size, sha256, digest)) = digests.next().await {
+        cancel.check()?;
+        match digest {
+            Ok(digest) if digest.size == size && digest.sha256 == sha256 => drop(fit.insert(key)),
+            Ok(digest) if digest.size != size => {
+                problems
+                    .push(Problem { of: key, why: format!("it does not have the {size} bytes its manifest names") });
+            }
+            Ok(_) => problems.push(Problem { of: key, why: "its bytes are not those its manifest names".into() }),
+            Err(error @ Error::Store { fault: crate::store::Fault::NotFound, .. }) => {
+                problems.push(Problem { of: key, why: error.to_string() });
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok((fit, problems))
+}
+
+/// What a trial restore has shown.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Restored {
+    /// From the first byte asked for to the database in its place.
+    pub took: Duration,
+    /// Bytes of the database.
+    pub size_bytes: u64,
+    /// The kine revision it would begin at; nothing if it has no kine table.
+    pub revision: Option<i64>,
+}
+
+/// Restores a backup as on the day it is needed, into a folder of its own, and looks at what has come of it.
+///
+/// # Errors
+/// Whatever would stop that restore, and a database that breaks kine's rules.
+pub async fn restore(
+    store: &Store,
+    catalog: &Catalog,
+    trust: &Trust,
+    point: &Signed,
+    trial: Trial<'_>,
+) -> Result<Restored, Error> {
+    let Trial { identities, scratch, cancel } = trial;
+    let begun = Instant::now();
+    catalog.chain(point)?;
+    let fetched = restore::fetch(store, point, identities, scratch, cancel.clone()).await?;
+    let purpose = Purpose { seen: catalog.highest_revision(trust), ..Purpose::default() };
+    let data_dir = scratch.join("data");
+    std::fs::create_dir(&data_dir).map_err(Error::file("make the folder", &data_dir))?;
+    let outcome = crate::blocking(move || fetched.into_data_dir(&data_dir, &purpose)).await?;
+    let took = begun.elapsed();
+    if let Some(revision) = outcome.revision {
+        obeys_kine(&outcome.path, revision, &point.manifest.id())?;
+    }
+    Ok(Restored { took, size_bytes: outcome.size_bytes, revision: outcome.revision })
+}
+
+/// What a trial restore works with.
+#[derive(Clone, Copy)]
+pub struct Trial<'a> {
+    /// What opens the backup.
+    pub identities: &'a Identities,
+    /// An empty folder of its own.
+    pub scratch: &'a Path,
+    /// Asked now and then.
+    pub cancel: &'a Cancel,
+}
+
+/// The rules a restore must leave behind, read back from the file it has put in place.
+fn obeys_kine(path: &Path, revision: i64, point: &str) -> Result<(), Error> {
+    let failed = |e| Error::database("look at the restored database", path)(e);
+    let connection = Connection::open(path).map_err(failed)?;
+    let number = |query: &str| connection.query_row(query, [], |row| row.get::<_, Option<i64>>(0)).map_err(failed);
+    let rules = [
+        (
+            "its newest row is not the restore's marker",
+            kine::revision(&connection).map(Some).map_err(failed)?,
+            revision,
+        ),
+        (
+            "its sequence does not continue there",
+            number("SELECT MAX(seq) FROM sqlite_sequence WHERE name = 'kine'")?,
+            revision,
+        ),
+        (
+            "its compaction mark is not right below",
+            number("SELECT prev_revision FROM kine WHERE name = 'compact_rev_key' ORDER BY id DESC LIMIT 1")?,
+            revision - 1,
+        ),
+        ("rows lie above the marker", number(&format!("SELECT COUNT(*) FROM kine WHERE id > {revision}"))?, 0),
+    ];
+    match rules.into_iter().find(|(_, found, wanted)| *found != Some(*wanted)) {
+        Some((why, ..)) => {
+            Err(Error::Damaged { object: format!("the database restored from {point}"), why: why.into() })
+        }
+        None => Ok(()),
+    }
+}
+
+/// This cluster's backups that may be restored.
+#[must_use]
+pub fn own(catalog: &Catalog, cluster: &Cluster, trust: &Trust) -> Catalog {
+    catalog.filter(|e| cluster.owns(&e.manifest) && trust.covers(&e.signer))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manifest::{
+        self,
+        tests::{example, signer},
+    };
+
+    #[test]
+    fn a_manifest_that_was_replaced_by_another_of_its_name_is_noticed_by_the_next() {
+        let (_dir, signer) = signer();
+        let sign = |manifest: &crate::manifest::Manifest| {
+            manifest::verify(&manifest.sign(&signer).expect("signed"), &manifest.key()).expect("verifies")
+        };
+        let first = sign(&example("g", 1));
+        let mut second = example("g", 2);
+        second.previous = Some(first.digest.clone());
+        let second = sign(&second);
+        let listed = |size: u64| {
+            let of = |e: &Signed| Listed { key: e.manifest.data.key.clone(), size, modified: jiff::Timestamp::MIN };
+            [&first, &second].map(of)
+        };
+        let catalog = Catalog::new(vec![first.clone(), second.clone()], vec![], "file:///x");
+        assert!(look(&catalog, &listed(1)).is_empty());
+        assert_eq!(look(&catalog, &listed(2)).len(), 2, "sizes");
+        let mut planted = example("g", 1);
+        planted.revision = 1;
+        let catalog = Catalog::new(vec![sign(&planted), second.clone()], vec![], "file:///x");
+        assert_eq!(look(&catalog, &listed(1)).len(), 1);
+        let catalog = Catalog::new(vec![second.clone()], vec![], "file:///x");
+        assert!(look(&catalog, &listed(1)).is_empty(), "one that was pruned is no gap");
+    }
+}
