@@ -386,6 +386,21 @@ fn an_input_that_is_missing_is_named_with_its_remedy_and_none_is_repeated() {
         assert!(said.err.contains(says), "{set}: {}", said.err);
         assert!(!said.all().contains("hunter2"), "{set}: {}", said.err);
     }
+    // A vcluster that others named is called by that name; what is ours bears the key.
+    let adopted = yaml::documents(&render("register=none,release=shop.old,networkPolicy.enabled=true").ok());
+    let role = adopted.iter().find(|object| object["kind"] == "Role").expect("a Role");
+    let named = |resource: &str| {
+        let rules = role["rules"].as_array().expect("rules").iter();
+        rules.filter(|rule| rule["resources"][0] == resource).map(|rule| rule["resourceNames"].clone()).next()
+    };
+    assert_eq!(named("pods"), Some(json!(["shop.old-0"])));
+    assert_eq!(named("services"), Some(json!(["shop.old"])));
+    assert_eq!(named("secrets"), Some(json!(["shop.old-certs", "vc-k3s-shop.old"])));
+    assert_eq!(named("configmaps"), Some(json!(["a-backup-status"])));
+    let of = |kind: &str| adopted.iter().find(|object| object["kind"] == kind).expect("rendered");
+    assert_eq!(of("RoleBinding")["subjects"][0]["name"], "vc-shop.old");
+    assert_eq!(of("NetworkPolicy")["spec"]["podSelector"]["matchLabels"]["release"], "shop.old");
+
     let without = render("register=none,s3.existingSecret=");
     assert!(!without.out.contains("kind: Job") && !without.out.contains("kind: Secret"), "{without:?}");
 }

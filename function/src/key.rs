@@ -74,8 +74,12 @@ fn hash(identity: &Identity<'_>) -> String {
 /// Every name that is derived from a key: one table, asked by all who render.
 #[derive(Clone, Debug)]
 pub struct Names {
-    /// The key: also the Helm release and the Service of the vcluster.
+    /// The key: what every name of ours begins with.
     pub key: Key,
+    /// The Helm release and the Service of the vcluster: the key, or what an adopted one is called.
+    pub release: String,
+    /// The Secret beside the vcluster with the store's credentials.
+    pub credentials: String,
     /// Where the vcluster lives, alone.
     pub host_namespace: String,
     /// Where the platform's own Secrets and Jobs live.
@@ -88,11 +92,11 @@ pub struct Names {
 
 impl Names {
     /// `metadata.name` of a Release: fixed, so that a second XR with this key is the API server's error, not a takeover.
-    pub fn release(&self, resource: &str) -> String {
+    pub fn object(&self, resource: &str) -> String {
         format!("{}-{resource}", self.key)
     }
 
-    /// The Helm release of s3-register, its Job and both copies of the S3 Secret.
+    /// The Helm release of s3-register, its Job and both copies of the S3 Secret it draws.
     pub fn s3(&self) -> String {
         format!("{}-s3", self.key)
     }
@@ -124,7 +128,7 @@ impl Names {
 
     /// The Secret with the kubeconfig, written by the vcluster.
     pub fn kubeconfig(&self) -> String {
-        format!("vc-{}", self.key)
+        format!("vc-{}", self.release)
     }
 
     /// The Secret into which provider-helm copies the kubeconfig: in the platform namespace, from where it goes on to the
@@ -135,7 +139,7 @@ impl Names {
 
     /// The API server as a host cluster's pods reach it.
     pub fn endpoint(&self) -> String {
-        format!("https://{}.{}:443", self.key, self.host_namespace)
+        format!("https://{}.{}:443", self.release, self.host_namespace)
     }
 }
 

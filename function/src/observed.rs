@@ -152,7 +152,7 @@ impl Observed {
             return Err(Refusal::Taken { resource: (*resource).to_owned() });
         }
         let homes = [
-            (VCLUSTER, names.key.as_str().to_owned(), &names.host_namespace, "input.hostNamespacePrefix"),
+            (VCLUSTER, names.release.clone(), &names.host_namespace, "input.hostNamespacePrefix"),
             (S3, names.s3(), &names.host_namespace, "input.hostNamespacePrefix"),
             (RANCHER, names.rancher(), &names.platform_namespace, "input.namespace"),
             (KEYS, names.keys(), &names.platform_namespace, "input.namespace"),
@@ -194,7 +194,7 @@ impl Observed {
         }
         let found = release.annotation(EXTERNAL_NAME).unwrap_or_else(|| release.text("/metadata/name"));
         let object = release.text("/metadata/name");
-        if found != helm_name || object != names.release(resource) {
+        if found != helm_name || object != names.object(resource) {
             // Whichever of the two names is foreign.
             let found = if found == helm_name { object } else { found };
             return Err(Refusal::AnotherKey { resource, found: found.to_owned(), key: names.key.to_string() });

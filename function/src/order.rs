@@ -228,6 +228,8 @@ pub(crate) fn names(xr: &Xr, platform: &Platform, id: &str) -> Names {
         platform_namespace: platform.namespace.clone(),
         bucket: format!("{}{key}", platform.store.bucket_prefix),
         scope: xr.scope.clone(),
+        release: key.to_string(),
+        credentials: format!("{key}-s3"),
         key,
     }
 }

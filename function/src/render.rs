@@ -37,7 +37,7 @@ const WATCHING: Duration = Duration::from_secs(60);
 #[derive(Clone, Debug)]
 pub struct Rendered {
     /// Composed resources by their pipeline name.
-    pub resources: BTreeMap<&'static str, Composed>,
+    pub resources: BTreeMap<String, Composed>,
     /// What goes below the XR's `status`.
     pub status: Map<String, Value>,
     /// The four conditions, always all of them.
@@ -115,7 +115,8 @@ pub fn render(xr: &Xr, platform: &Platform, observed: &Observed, now: Timestamp)
     }
 
     // Nobody waits for a Usage: where Crossplane's are switched off, none ever says that it is ready.
-    let composed = |(name, object)| (name, Composed { object, ready: usages::is_one(name) || ready(name) });
+    let composed =
+        |(name, object)| (String::from(name), Composed { object, ready: usages::is_one(name) || ready(name) });
     let resources: BTreeMap<_, _> = objects.into_iter().map(composed).collect();
     let awaiting = health.awaiting
         || request.is_some()
@@ -196,7 +197,7 @@ fn release(
         "apiVersion": format!("{}/v1beta1", scope.helm_group()),
         "kind": "Release",
         "metadata": {
-            "name": order.names.release(resource),
+            "name": order.names.object(resource),
             "annotations": { EXTERNAL_NAME: helm_name },
         },
         "spec": {
@@ -245,7 +246,7 @@ fn status(
     let vcluster = json!({
         "key": names.key.as_str(),
         "namespace": names.host_namespace,
-        "release": names.key.as_str(),
+        "release": names.release,
         "chartVersion": build.chart_version,
         "kubeconfigSecret": match names.scope {
             Scope::Cluster => names.kubeconfig(),

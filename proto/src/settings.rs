@@ -52,6 +52,9 @@ pub struct Settings {
 pub struct Cluster {
     /// The one name everything is derived from; at most 40 characters.
     pub key: String,
+    /// The vcluster's Helm release, whose name its Service and Secrets bear; unset: the key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub release: Option<String>,
     /// The XR's uid: an earlier life under the same name bears another. Empty outside Crossplane.
     pub uid: String,
     /// The host namespace.
@@ -190,6 +193,7 @@ mod tests {
         Settings {
             cluster: Cluster {
                 key: "team-a-abcdefgh".into(),
+                release: Some("shop".into()),
                 uid: "1b4f".into(),
                 namespace: "vc-team-a-abcdefgh".into(),
             },

@@ -38,6 +38,8 @@ pub const TOOL: &str = concat!("vcluster-backup ", env!("CARGO_PKG_VERSION"));
 pub struct Cluster {
     /// The vcluster's one name.
     pub key: String,
+    /// Its Helm release, whose name its Service and Secrets bear.
+    pub release: String,
     /// The XR's uid.
     pub uid: String,
     /// The host namespace; empty outside a cluster.

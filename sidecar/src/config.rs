@@ -89,11 +89,7 @@ impl Config {
             None => settings.backup.interval,
         };
         Ok(Self {
-            cluster: Cluster {
-                key: options.cluster.clone().unwrap_or_else(|| settings.cluster.key.clone()),
-                uid: settings.cluster.uid.clone(),
-                namespace: settings.cluster.namespace.clone(),
-            },
+            cluster: cluster(options.cluster.as_deref(), &settings.cluster),
             store: store_config(options, &settings, &folder, environment)?,
             registration: settings.store.registration.clone(),
             recipients: recipients(options, &settings, &folder, environment)?,
@@ -300,6 +296,16 @@ fn recipients(
     }
 }
 
+/// A flag's name stands for the vcluster in manifests; what the host cluster calls it only the settings know.
+fn cluster(named: Option<&str>, settings: &settings::Cluster) -> Cluster {
+    Cluster {
+        key: named.unwrap_or(&settings.key).to_owned(),
+        release: settings.release.as_ref().unwrap_or(&settings.key).clone(),
+        uid: settings.uid.clone(),
+        namespace: settings.namespace.clone(),
+    }
+}
+
 /// What opens backups; looked for only when one is to be opened, so that a broken identity never stops backups.
 ///
 /// # Errors
@@ -369,5 +375,26 @@ pub async fn changed(options: &Options, since: u64, most: Duration) {
     let until = tokio::time::Instant::now() + most;
     while fingerprint(options) == since && tokio::time::Instant::now() < until {
         tokio::time::sleep_until(until.min(tokio::time::Instant::now() + LOOK_EVERY)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_of_the_host_bear_the_release_s_name_where_it_is_not_the_key() {
+        let settings = |release: Option<&str>| settings::Cluster {
+            key: "shop-abcdefgh".into(),
+            release: release.map(str::to_owned),
+            ..settings::Cluster::default()
+        };
+        let names = |named, release| {
+            let cluster = cluster(named, &settings(release));
+            (cluster.key, cluster.release)
+        };
+        assert_eq!(names(None, None), ("shop-abcdefgh".into(), "shop-abcdefgh".into()));
+        assert_eq!(names(None, Some("old-shop")), ("shop-abcdefgh".into(), "old-shop".into()));
+        assert_eq!(names(Some("x"), None), ("x".into(), "shop-abcdefgh".into()), "a flag renames no Secret");
     }
 }

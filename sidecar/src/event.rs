@@ -150,7 +150,8 @@ mod tests {
 
     #[test]
     fn an_event_is_about_the_pod_and_short_enough() {
-        let cluster = Cluster { key: "shop".into(), uid: "u".into(), namespace: "tenant".into() };
+        let cluster =
+            Cluster { key: "shop".into(), release: "shop".into(), uid: "u".into(), namespace: "tenant".into() };
         let news = News { warning: true, reason: "NoKey".into(), note: "x".repeat(5000) };
         let pod = host::OwnPod { name: "shop-0".into(), uid: "u-1".into() };
         let told = event(&cluster, Some(pod), &news, Timestamp::UNIX_EPOCH);

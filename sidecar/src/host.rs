@@ -93,8 +93,8 @@ fn refused(why: String) -> Error {
 /// The files cannot be read, or the API server refuses.
 pub async fn bring_back_secrets(cluster: &Cluster, data_dir: &Path, layout: Layout) -> Result<Vec<String>, Error> {
     let (name, data) = match layout {
-        Layout::K8s => (format!("{}-certs", cluster.key), pki_secret(data_dir)?),
-        Layout::K3s => (format!("vc-k3s-{}", cluster.key), token_secret(data_dir)?),
+        Layout::K8s => (format!("{}-certs", cluster.release), pki_secret(data_dir)?),
+        Layout::K3s => (format!("vc-k3s-{}", cluster.release), token_secret(data_dir)?),
     };
     if data.is_empty() {
         return Ok(Vec::new());
@@ -121,7 +121,7 @@ pub async fn bring_back_secrets(cluster: &Cluster, data_dir: &Path, layout: Layo
                 namespace: Some(cluster.namespace.clone()),
                 labels: Some(BTreeMap::from([
                     ("app".to_owned(), "vcluster".to_owned()),
-                    ("vcluster-name".to_owned(), cluster.key.clone()),
+                    ("vcluster-name".to_owned(), cluster.release.clone()),
                 ])),
                 owner_references: owner.map(|owner| vec![owner]),
                 ..ObjectMeta::default()
@@ -144,11 +144,11 @@ pub async fn bring_back_secrets(cluster: &Cluster, data_dir: &Path, layout: Layo
 
 async fn service(client: &Client, cluster: &Cluster) -> kube::Result<Option<OwnerReference>> {
     let services: Api<Service> = Api::namespaced(client.clone(), &cluster.namespace);
-    let Some(service) = services.get_metadata_opt(&cluster.key).await? else { return Ok(None) };
+    let Some(service) = services.get_metadata_opt(&cluster.release).await? else { return Ok(None) };
     Ok(service.metadata.uid.map(|uid| OwnerReference {
         api_version: "v1".into(),
         kind: "Service".into(),
-        name: cluster.key.clone(),
+        name: cluster.release.clone(),
         uid,
         ..OwnerReference::default()
     }))

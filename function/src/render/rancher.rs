@@ -18,7 +18,7 @@ pub(super) fn release(platform: &Platform, order: &Order) -> Result<Value, Refus
     spec["forProvider"]["waitTimeout"] = json!("9m"); // its hooks outlast Helm's five minutes; the provider ends at ten
     spec["forProvider"]["values"] = json!({
         "clustername": names.key.as_str(),
-        "vclusterReleaseName": names.key.as_str(),
+        "vclusterReleaseName": names.release,
         "targetnamespace": names.host_namespace,
         "rancher": { "url": url },
         "insecure": platform.rancher.insecure,

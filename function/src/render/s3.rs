@@ -79,6 +79,9 @@ fn values(xr: &Xr, platform: &Platform, order: &Order, asked: Asked<'_>) -> Resu
     if let Some(quota) = &store.quota {
         values["quota"] = json!(quota);
     }
+    if names.release != names.key.as_str() {
+        values["release"] = json!(names.release);
+    }
     if let Some(image) = &platform.images.registration {
         values["image"] = json!(image);
     }
@@ -88,7 +91,12 @@ fn values(xr: &Xr, platform: &Platform, order: &Order, asked: Asked<'_>) -> Resu
 fn settings(xr: &Xr, platform: &Platform, order: &Order, asked: Asked<'_>) -> Settings {
     let (names, store) = (&order.names, &platform.store);
     Settings {
-        cluster: Cluster { key: names.key.to_string(), uid: xr.uid.clone(), namespace: names.host_namespace.clone() },
+        cluster: Cluster {
+            key: names.key.to_string(),
+            release: (names.release != names.key.as_str()).then(|| names.release.clone()),
+            uid: xr.uid.clone(),
+            namespace: names.host_namespace.clone(),
+        },
         store: Store {
             url: store.url_of(&names.bucket, names.key.as_str()),
             endpoint: store.endpoint.clone(),

@@ -55,7 +55,7 @@ fn usage(order: &Order, api: UsageApi, observed: &Observed, name: &str, of: &str
         json!({
             "apiVersion": format!("{}/v1beta1", scope.helm_group()),
             "kind": "Release",
-            "resourceRef": { "name": names.release(resource) },
+            "resourceRef": { "name": names.object(resource) },
         })
     };
     // One that is there stays of its API: an object of another would be a second one, and the first nobody's.
@@ -69,7 +69,7 @@ fn usage(order: &Order, api: UsageApi, observed: &Observed, name: &str, of: &str
     let mut usage = json!({
         "apiVersion": api_version,
         "kind": kind,
-        "metadata": { "name": names.release(name) },
+        "metadata": { "name": names.object(name) },
         "spec": { "of": release(of), "by": release(by) },
     });
     if let Some(namespace) = scope.namespace() {

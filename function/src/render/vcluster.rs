@@ -30,7 +30,7 @@ pub(super) fn release(platform: &Platform, order: &Order, build: &Build) -> Valu
     let (names, source) = (&order.names, &build.source);
     let pull_secret = source.pull_secret.as_deref();
     let chart = chart_of(&source.name, &source.repository, &build.chart_version, pull_secret, order);
-    let mut object = super::release(VCLUSTER, names.key.as_str(), &names.host_namespace, order, platform, &chart);
+    let mut object = super::release(VCLUSTER, &names.release, &names.host_namespace, order, platform, &chart);
     if let Some(size) = &build.size {
         object["metadata"]["annotations"][SIZE_ANNOTATION] = json!(size);
     }
@@ -116,7 +116,7 @@ fn own(order: &Order, build: &Build) -> Value {
 fn volumes(names: &Names, storage_size: &str) -> Value {
     json!([
         { "name": "backup-settings", "configMap": { "name": names.settings(), "optional": true } },
-        { "name": "backup-s3", "secret": { "secretName": names.s3(), "optional": true } },
+        { "name": "backup-s3", "secret": { "secretName": names.credentials, "optional": true } },
         { "name": "backup-key", "secret": { "secretName": names.identity(), "optional": true } },
         { "name": "backup-status", "configMap": { "name": names.status(), "optional": true } },
         // Ciphertext on its way. No backup is larger than the volume it comes from, and a smaller limit would have the

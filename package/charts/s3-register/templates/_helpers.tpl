@@ -5,7 +5,7 @@
 {{- fail "s3.adminuser and s3.adminpassword are not accepted: values are stored in clear with the Helm release. Put both into a Secret in the platform namespace and name it in s3.existingSecret (keys: s3.adminUserKey, s3.adminPasswordKey)" -}}
 {{- end -}}
 {{- if not .Values.clustername -}}
-{{- fail "clustername is not set: give the Helm release name of the vcluster" -}}
+{{- fail "clustername is not set: give the name of the vcluster, as a rule that of its Helm release" -}}
 {{- end -}}
 {{- if not .Values.platformNamespace -}}
 {{- fail "platformNamespace is not set: give the namespace the registration Job runs in; it must exist" -}}
@@ -25,6 +25,11 @@
 
 {{- define "s3-register.bucket" -}}
 {{- .Values.bucket | default .Values.clustername -}}
+{{- end -}}
+
+{{/* The vcluster's Helm release, after which its chart names everything. */}}
+{{- define "s3-register.release" -}}
+{{- .Values.release | default .Values.clustername -}}
 {{- end -}}
 
 {{- define "s3-register.labels" -}}
