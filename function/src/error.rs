@@ -14,12 +14,6 @@ pub enum Refusal {
         /// What is wrong with it and what to do.
         problem: String,
     },
-    /// A field of the plan that this version does not serve yet.
-    #[error("{path}: cannot be honoured by this version of the function; remove the field")]
-    Later {
-        /// The field.
-        path: String,
-    },
     /// Backups are on and nobody could open them.
     #[error(
         "spec.backup.recipients: empty, and so is input.encryption.recipients: nobody could open a backup; make a key \
@@ -35,7 +29,8 @@ pub enum Refusal {
     /// A composed resource of ours was made under another key.
     #[error(
         "observed resource {resource:?} belongs to key {found:?}, but this XR now derives key {key:?}: spec.id, \
-         input.id, the XR's name or its owner changed; put it back, a vcluster is never renamed"
+         input.id, the XR's name or its owner changed; put it back, a vcluster is never renamed (one that another \
+         Composition has made goes on under its names by input.adopt)"
     )]
     AnotherKey {
         /// The composed resource.
@@ -74,7 +69,7 @@ pub enum Refusal {
     },
     /// An earlier step wants a resource under one of our names.
     #[error(
-        "desired resource {resource:?} comes from an earlier step, but the name is this function's; rename it there"
+        "desired resource {resource:?} comes from an earlier step, but the name is this function's; rename or remove it there"
     )]
     Taken {
         /// The composed resource.
@@ -83,13 +78,25 @@ pub enum Refusal {
     /// A Release of one of our charts that nobody wants any more.
     #[error(
         "observed resource {resource:?} is a Release of chart {chart:?} that no step desires: going on would uninstall \
-         it; let an earlier step desire it (`adopt` in the Platform will take it over in a later version)"
+         it; let an earlier step desire it, or name it in input.adopt when another Composition has made it"
     )]
     Orphan {
         /// The composed resource.
         resource: String,
         /// Its chart.
         chart: String,
+    },
+    /// What another Composition has made is there, but for the vcluster.
+    #[error(
+        "observed resource {found:?} was made by another Composition or beside what it made (input.adopt), but its vcluster \
+         {missing:?} is not there: going on would make another one, with an empty disk; put its Release back under its \
+         old name, or let that Composition make it first"
+    )]
+    HalfAdopted {
+        /// The composed resource that is there.
+        found: String,
+        /// The one that is not.
+        missing: String,
     },
     /// The registration is there, the platform registers no more.
     #[error(

@@ -13,6 +13,7 @@ use crate::xr::Scope;
 const READABLE: usize = 31;
 /// 40 bits are eight base32 characters.
 const HASH_BYTES: usize = 5;
+const HASH: usize = 8;
 /// What a platform may put before a key: 23 + 40 = 63.
 pub const MAX_PREFIX: usize = 23;
 
@@ -41,6 +42,15 @@ impl Key {
     pub fn derive(identity: &Identity<'_>) -> Self {
         let readable: String = readable(identity.id).take(READABLE).collect();
         Self(format!("{readable}-{}", hash(identity)))
+    }
+
+    /// Whether a name could be a key: of whatever vcluster, on whatever platform.
+    pub fn has_the_form(name: &str) -> bool {
+        let hashed = |c: char| matches!(c, 'a'..='z' | '2'..='7');
+        name.len() <= READABLE + 1 + HASH && {
+            let parts = name.rsplit_once('-').filter(|(readable, _)| !readable.is_empty());
+            parts.is_some_and(|(_, hash)| hash.len() == HASH && hash.chars().all(hashed))
+        }
     }
 
     /// The name itself.
@@ -176,6 +186,7 @@ mod tests {
         for id in ["a", "1", "-", "ü", "", "Shop", "a.b", "../..", "😀😀", &long] {
             let key = key("team-a", id);
             assert!(key.len() <= 40, "{key}");
+            assert!(Key::has_the_form(&key), "{key}");
             assert!(key.starts_with(|c: char| c.is_ascii_lowercase()), "{key}");
             assert!(key.ends_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit()), "{key}");
             assert!(key.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-'), "{key}");

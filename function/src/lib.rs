@@ -17,6 +17,7 @@
 //!
 //! * [`key`]: the one name every other name is made from.
 //! * [`xr`], [`platform`], [`observed`]: what is written and what is there, as types.
+//! * [`adopt`]: what another Composition has made, gone on with under its names.
 //! * [`order`]: the three joined; a default never moves under a running vcluster.
 //! * `overlay`: chart values of tenants and platform, and what they never reach.
 //! * [`restore`]: what the owner asks back, and whether it is done.
@@ -25,6 +26,7 @@
 //! * [`manifests`]: XRD, Composition, rights and reference pages, printed from the types.
 //! * [`wire`]: the only room that knows the SDK's types.
 
+pub mod adopt;
 pub mod error;
 mod forms;
 pub mod health;

@@ -1,14 +1,19 @@
 //! What is there already, as a typed view: the values that must not move under a running vcluster live here. Pure.
 
+mod parts;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 use vcluster_proto::settings::Settings;
 
+pub use self::parts::{OLD_S3, Parts, S3_BESIDE};
 use crate::{
+    adopt::{self, OldStore},
     error::Refusal,
     key::Names,
-    platform::{Platform, ProviderConfig},
+    platform::{Platform, ProviderConfig, Register},
+    xr::Scope,
 };
 
 /// The composed resource of the vcluster.
@@ -26,6 +31,10 @@ pub const VCLUSTER_USAGE: &str = "usage-vcluster";
 /// All names that are ours.
 pub const OURS: [&str; 6] = [VCLUSTER, S3, RANCHER, KEYS, S3_USAGE, VCLUSTER_USAGE];
 
+/// What all our labels and annotations begin with.
+pub const OWN_PREFIX: &str = "vcluster.fn.crossplane.io/";
+/// The annotation that remembers which Secret of an adopted vcluster opens its bucket.
+pub const CREDENTIALS_ANNOTATION: &str = "vcluster.fn.crossplane.io/credentials";
 /// The annotation that remembers the preset a vcluster was made with.
 pub const SIZE_ANNOTATION: &str = "vcluster.fn.crossplane.io/size";
 /// The annotation that remembers the Kubernetes version a vcluster was made with, as the platform's table names it.
@@ -49,6 +58,8 @@ pub const KUBECONFIG: &str = "kubeconfig";
 pub struct Observed {
     /// Composed resources by their pipeline name.
     pub resources: BTreeMap<String, Resource>,
+    /// Which of them is what.
+    pub parts: Parts,
     /// Names that earlier steps desire.
     pub desired: BTreeSet<String>,
     /// The kubeconfig the XR's own connection Secret holds.
@@ -75,6 +86,41 @@ pub struct Release<'a>(&'a Resource);
 impl<'a> Release<'a> {
     fn text(self, pointer: &str) -> &'a str {
         self.0.object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+    }
+
+    /// The whole object.
+    pub(crate) fn object(self) -> &'a Value {
+        &self.0.object
+    }
+
+    /// `metadata.name`.
+    pub fn object_name(self) -> &'a str {
+        self.text("/metadata/name")
+    }
+
+    /// The Helm release.
+    pub fn helm_name(self) -> &'a str {
+        self.annotation(EXTERNAL_NAME).unwrap_or_else(|| self.object_name())
+    }
+
+    /// The namespace of the Helm release: in the namespaced group, the object's own when nothing is said.
+    pub fn home(self) -> &'a str {
+        match self.text("/spec/forProvider/namespace") {
+            "" => self.text("/metadata/namespace"),
+            namespace => namespace,
+        }
+    }
+
+    /// A list below `forProvider`.
+    pub(crate) fn list(self, pointer: &str) -> &'a [Value] {
+        let list =
+            self.0.object.pointer("/spec/forProvider").and_then(|provider| provider.pointer(pointer)?.as_array());
+        list.map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// Containers among its values that bear our names and are not ours.
+    pub(crate) fn foreign_containers(self) -> Vec<&'a str> {
+        adopt::values::foreign_containers(self.values())
     }
 
     /// One of its annotations.
@@ -133,13 +179,20 @@ impl<'a> Release<'a> {
 }
 
 impl Observed {
-    /// One of our Releases, if it is there.
-    pub fn release(&self, resource: &str) -> Option<Release<'_>> {
-        self.resources.get(resource).map(Release)
+    /// Goes on with what the Platform says another Composition has made.
+    #[must_use]
+    pub fn adopting(mut self, platform: &Platform) -> Self {
+        self.parts = Parts::find(&platform.adopt, &self.resources);
+        self
+    }
+
+    /// The Release that plays a part, if it is there.
+    pub fn release(&self, part: &'static str) -> Option<Release<'_>> {
+        self.resources.get(self.parts.name(part)).map(Release)
     }
 
     /// API version and kind of one of our Usages, if it is there.
-    pub fn usage(&self, resource: &str) -> Option<(&str, &str)> {
+    pub fn usage(&self, resource: &'static str) -> Option<(&str, &str)> {
         self.release(resource).map(|object| (object.text("/apiVersion"), object.text("/kind")))
     }
 
@@ -147,9 +200,10 @@ impl Observed {
     ///
     /// # Errors
     /// Anything that makes going on dangerous: see the variants of [`Refusal`].
-    pub fn check(&self, names: &Names, platform: &Platform) -> Result<(), Refusal> {
-        if let Some(resource) = OURS.iter().find(|name| self.desired.contains(**name)) {
-            return Err(Refusal::Taken { resource: (*resource).to_owned() });
+    pub fn check(&self, names: &Names, old: Option<&OldStore>, platform: &Platform) -> Result<(), Refusal> {
+        let ours = |name: &&String| OURS.contains(&name.as_str()) || self.parts.holds(name);
+        if let Some(resource) = self.desired.iter().find(ours) {
+            return Err(Refusal::Taken { resource: resource.clone() });
         }
         let homes = [
             (VCLUSTER, names.release.clone(), &names.host_namespace, "input.hostNamespacePrefix"),
@@ -158,9 +212,13 @@ impl Observed {
             (KEYS, names.keys(), &names.platform_namespace, "input.namespace"),
         ];
         for (resource, helm_name, namespace, path) in homes {
-            self.check_release(names, resource, &helm_name, namespace, path)?;
+            match self.parts.is_adopted(resource) {
+                true => self.check_kind(resource, &names.scope)?,
+                false => self.check_release(names, resource, &helm_name, namespace, path)?,
+            }
             self.check_target(names, resource, &platform.provider_config)?;
         }
+        self.check_kind(OLD_S3, &names.scope)?;
         for resource in [S3_USAGE, VCLUSTER_USAGE] {
             let foreign = |(_, kind): &(&str, &str)| !["Usage", "ClusterUsage"].contains(kind);
             if let Some((api_version, kind)) = self.usage(resource).filter(foreign) {
@@ -170,12 +228,23 @@ impl Observed {
         }
         let bucket = "a vcluster's backups stay in one bucket";
         self.check_s3("/bucket", &names.bucket, "input.store.bucketPrefix", bucket)?;
-        let register = platform.store.register.as_str();
+        let register = old.map_or(platform.store.register, |_| Register::None).as_str();
         self.check_s3("/register", register, "input.store.register", "a vcluster keeps the credentials it began with")?;
-        self.check_place(&platform.store.url_of(&names.bucket, names.key.as_str()))?;
+        let url = old.map_or_else(|| platform.store.url_of(&names.bucket, names.key.as_str()), OldStore::url);
+        self.check_place(&url)?;
         let credentials = "the store's credentials were drawn there";
         self.check_s3("/platformNamespace", &names.platform_namespace, "input.namespace", credentials)?;
         self.check_orphans(platform)
+    }
+
+    fn check_kind(&self, part: &'static str, scope: &Scope) -> Result<(), Refusal> {
+        let Some(release) = self.release(part) else { return Ok(()) };
+        let (api_version, kind, group) = (release.text("/apiVersion"), release.text("/kind"), scope.helm_group());
+        if api_version.split_once('/').is_none_or(|(found, _)| found != group) || kind != "Release" {
+            let (found, wanted) = (format!("{api_version} {kind}"), format!("Release of {group}"));
+            return Err(Refusal::NotOurs { resource: self.parts.name(part).to_owned(), wanted, found });
+        }
+        Ok(())
     }
 
     fn check_release(
@@ -187,19 +256,14 @@ impl Observed {
         path: &'static str,
     ) -> Result<(), Refusal> {
         let Some(release) = self.release(resource) else { return Ok(()) };
-        let (api_version, kind, group) = (release.text("/apiVersion"), release.text("/kind"), names.scope.helm_group());
-        if api_version.split_once('/').is_none_or(|(found, _)| found != group) || kind != "Release" {
-            let (found, wanted) = (format!("{api_version} {kind}"), format!("Release of {group}"));
-            return Err(Refusal::NotOurs { resource: resource.to_owned(), wanted, found });
-        }
-        let found = release.annotation(EXTERNAL_NAME).unwrap_or_else(|| release.text("/metadata/name"));
-        let object = release.text("/metadata/name");
+        self.check_kind(resource, &names.scope)?;
+        let (found, object) = (release.helm_name(), release.object_name());
         if found != helm_name || object != names.object(resource) {
             // Whichever of the two names is foreign.
             let found = if found == helm_name { object } else { found };
             return Err(Refusal::AnotherKey { resource, found: found.to_owned(), key: names.key.to_string() });
         }
-        let home = release.text("/spec/forProvider/namespace");
+        let home = release.home();
         if home != namespace {
             return Err(Refusal::Fixed {
                 path,
@@ -269,12 +333,12 @@ impl Observed {
         let charts = &platform.charts;
         let rancher = charts.rancher_cluster.as_ref().map_or("rancher-cluster", |chart| &chart.name);
         let keys = charts.backup_keys.as_ref().map_or("backup-keys", |chart| &chart.name);
-        let ours = [charts.vcluster.name.as_str(), charts.s3_register.name.as_str(), rancher, keys];
+        let ours = [charts.vcluster.name.as_str(), charts.s3_register.name.as_str(), adopt::UPSTREAM, rancher, keys];
         for (name, resource) in &self.resources {
             let release = Release(resource);
             let chart = release.text("/spec/forProvider/chart/name");
             let is_release = release.text("/kind") == "Release" && release.text("/apiVersion").starts_with("helm.");
-            let foreign = !OURS.contains(&name.as_str()) && !self.desired.contains(name);
+            let foreign = !self.parts.holds(name) && !self.desired.contains(name);
             if is_release && foreign && ours.contains(&chart) {
                 return Err(Refusal::Orphan { resource: name.clone(), chart: chart.to_owned() });
             }

@@ -7,7 +7,6 @@
 mod access;
 mod distro;
 mod kubernetes;
-mod later;
 mod made;
 mod mirror;
 mod operator;
@@ -25,6 +24,7 @@ use self::made::Made;
 pub(crate) use self::{distro::missing as missing_distro, resources::check as check_resources};
 pub use self::{kubernetes::Kubernetes, operator::Import};
 use crate::{
+    adopt::{self, OldStore},
     error::Refusal,
     forms::{self, Version},
     key::{Identity, Key, Names},
@@ -65,6 +65,16 @@ pub struct Order {
     pub storage_class: String,
     /// Whether the StatefulSet was made with pods in order, which cannot change.
     pub pods_in_order: bool,
+    /// The API server as the kubeconfig of an adopted vcluster names it.
+    pub server: Option<String>,
+    /// Whether an adopted vcluster has a NetworkPolicy of its own.
+    pub network_policy: bool,
+    /// The bucket an adopted vcluster has had before.
+    pub old_store: Option<OldStore>,
+    /// An adopted vcluster takes the step to k8s, in values of others.
+    pub steps: bool,
+    /// What the owner has ordered for an adopted vcluster's volume; unset: it is as it is.
+    pub volume_policy: Option<DeletionPolicy>,
     /// Whether the sidecar is there.
     pub backup: bool,
     /// Time between two backups.
@@ -131,11 +141,12 @@ impl Order {
     /// # Errors
     /// A wish the platform does not grant, or a change of what cannot change.
     pub fn join(xr: &Xr, platform: &Platform, observed: &Observed) -> Result<Self, Refusal> {
-        later::check(platform)?;
-        let names = names(xr, platform, xr.id());
-        observed.check(&names, platform)?;
+        let old_store = OldStore::of(observed)?;
+        let names = adopt::renamed(names(xr, platform, xr.id()), old_store.as_ref(), observed, platform)?;
+        observed.check(&names, old_store.as_ref(), platform)?;
         let running = observed.release(VCLUSTER);
-        let made = running.map(|release| Made::of(release, platform)).transpose()?;
+        let adopted = observed.parts.is_adopted(VCLUSTER);
+        let made = running.map(|release| Made::of(release, adopted, platform)).transpose()?;
         let runs_sidecar = made.map(Made::has_sidecar);
         let defaults = &platform.defaults;
         let kept_sidecar = unless_taken_back(running, "backup.enabled", kept_sidecar(made, observed));
@@ -148,6 +159,12 @@ impl Order {
             _ => (),
         }
         let (kept, mut fresh) = builds(xr, platform, made)?;
+        if let Some(made) = made.filter(|_| adopted) {
+            adopt::check_words(xr, made.host())?;
+            if backup {
+                adopt::check_vcluster(made.release, platform)?;
+            }
+        }
         if backup {
             mirror::check(&kept, &mut fresh)?;
         }
@@ -168,6 +185,11 @@ impl Order {
             || (made.is_some() && !values_run)
             || platform.charts.vcluster.upgrade == Upgrade::Always;
         Ok(Self {
+            server: made.filter(|_| adopted).and_then(Made::server).map(str::to_owned),
+            network_policy: adopted && made.is_some_and(Made::has_network_policy),
+            old_store,
+            steps: adopted && made.is_some_and(|made| made.distro() != kept.distro),
+            volume_policy: made.filter(|_| adopted).and_then(|made| word_on_retention(xr, made)),
             names,
             ordered: ordered(xr),
             kept,
@@ -197,7 +219,8 @@ impl Order {
 impl Order {
     /// The API server as the exported kubeconfig names it.
     pub fn server(&self) -> String {
-        self.host.as_ref().map_or_else(|| self.names.endpoint(), |host| format!("https://{host}:443"))
+        let ours = || self.host.as_ref().map_or_else(|| self.names.endpoint(), |host| format!("https://{host}:443"));
+        self.server.clone().unwrap_or_else(ours)
     }
 }
 
@@ -290,6 +313,11 @@ fn builds(xr: &Xr, platform: &Platform, made: Option<Made<'_>>) -> Result<(Build
         resources: made.resources().filter(|_| made.release.size().is_some()).cloned(),
     };
     let fresh = match distro == made.distro() {
+        // Values of others may not fit another chart.
+        true if made.adopted => {
+            let Build { sidecar_image, size, resources, .. } = fresh;
+            Build { sidecar_image, size, resources, ..kept.clone() }
+        }
         true => fresh,
         // The step to another distro moves nothing else, unless the owner orders it beside.
         false if kept.size == fresh.size => kept.clone(),
@@ -309,6 +337,9 @@ fn builds(xr: &Xr, platform: &Platform, made: Option<Made<'_>>) -> Result<(Build
 fn chart_version(xr: &Xr, platform: &Platform, made: Option<Made<'_>>) -> Result<String, Refusal> {
     let running = made.and_then(|made| made.release.chart_version());
     if let Some(wanted) = &xr.spec.chart_version {
+        if let Some(made) = made.filter(|made| made.adopted) {
+            made.reads_the_same(wanted)?;
+        }
         if platform.allows(wanted) || running == Some(wanted) {
             return Ok(wanted.clone());
         }
@@ -324,7 +355,9 @@ fn chart_version(xr: &Xr, platform: &Platform, made: Option<Made<'_>>) -> Result
         (Ok(running), Ok(default)) => running > default,
         _ => false,
     };
-    let stays = |running: &&str| ahead(running) || made.is_some_and(|made| distro::holds_back(xr, made, default));
+    let stays = |running: &&str| {
+        ahead(running) || made.is_some_and(|made| made.adopted || distro::holds_back(xr, made, default))
+    };
     Ok(running.filter(stays).unwrap_or(default).to_owned())
 }
 
@@ -421,6 +454,9 @@ fn kept_sidecar(made: Option<Made<'_>>, observed: &Observed) -> Option<bool> {
 /// A default that changes must not decide over data that is already there, nor may an edit of one Release by hand: where
 /// bucket and volume disagree, both are kept.
 fn deletion_policy(xr: &Xr, platform: &Platform, made: Option<Made<'_>>, observed: &Observed) -> DeletionPolicy {
+    if made.is_some_and(|made| made.adopted) {
+        return xr.spec.deletion_policy.unwrap_or(DeletionPolicy::Retain);
+    }
     let bucket = observed.release(S3).and_then(|s3| s3.value_text("/deletionPolicy")).map(|policy| {
         if policy == DeletionPolicy::Delete.as_str() { DeletionPolicy::Delete } else { DeletionPolicy::Retain }
     });
@@ -447,10 +483,16 @@ fn upstream_registration(platform: &Platform, build: &Build) -> Result<(), Refus
     Err(Refusal::field("input.charts.rancherCluster.version", problem))
 }
 
+/// The word itself, or that it was taken back.
+fn word_on_retention(xr: &Xr, made: Made<'_>) -> Option<DeletionPolicy> {
+    xr.spec.deletion_policy.or_else(|| made.release.was_ordered("deletionPolicy").then_some(DeletionPolicy::Retain))
+}
+
 /// Only an explicit `false` in the claim removes a registration that is there.
 fn rancher(xr: &Xr, platform: &Platform, observed: &Observed) -> Result<bool, Refusal> {
     let registered = observed.release(RANCHER).is_some();
-    let offered = platform.rancher.mode == RancherMode::Chart;
+    // An adopted one needs nothing of the Platform.
+    let offered = platform.rancher.mode == RancherMode::Chart || observed.parts.is_adopted(RANCHER);
     match xr.spec.rancher.enabled {
         Some(false) => Ok(false),
         _ if registered && !offered => Err(Refusal::RancherGone { mode: platform.rancher.mode.as_str() }),

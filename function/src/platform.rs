@@ -174,6 +174,10 @@ pub struct Adopt {
     pub vcluster: Option<String>,
     /// The Release of the registration.
     pub rancher: Option<String>,
+    /// The container that has backed up so far, or its id as a plugin: it goes with the change that brings ours.
+    pub sidecar: Option<String>,
+    /// Fields of the old XRD's spec that are passed over as long as they are there; else a field we do not know is refused.
+    pub spec_fields: Vec<String>,
 }
 
 impl Platform {

@@ -3,8 +3,9 @@
 //!
 //! Decisions live here, the rooms below only write: [`vcluster`] what the control plane needs to know of its sidecar,
 //! in the keys of its chart's [`family`], [`s3`] everything else the sidecar reads, `keys` what a restore is opened with,
-//! [`rancher`] the registration, `usages` in which order they go.
+//! [`rancher`] the registration, `usages` in which order they go. What another Composition has made is `adopted`.
 
+mod adopted;
 pub mod family;
 mod keys;
 pub mod rancher;
@@ -20,7 +21,7 @@ use serde_json::{Map, Value, json};
 use crate::{
     error::Refusal,
     health::{Case, Health, Report, Source},
-    observed::{EXTERNAL_NAME, KEYS, Observed, RANCHER, Release, S3, VCLUSTER},
+    observed::{EXTERNAL_NAME, KEYS, OLD_S3, Observed, RANCHER, Release, S3, VCLUSTER},
     order::{Build, Import, Order, check_resources},
     overlay,
     platform::{Chart, Platform, ReadyWhen},
@@ -90,11 +91,12 @@ pub fn render(xr: &Xr, platform: &Platform, observed: &Observed, now: Timestamp)
     let origin = request.and_then(|request| request.origin.as_ref()).map(Origin::source);
     // Of the s3 resource: every core adds up its resources, few listen to what is said of the XR.
     let holds_back = platform.ready_when == ReadyWhen::RecoveryPoint && order.backup && !health.recovery_point;
-    let ready =
-        |resource: &str| observed.release(resource).is_some_and(Release::ready) && !(resource == S3 && holds_back);
+    let ready = |resource: &'static str| {
+        observed.release(resource).is_some_and(Release::ready) && !(resource == S3 && holds_back)
+    };
 
-    let (build, vcluster) = vcluster_release(&order, platform, running)?;
-    let shut = build.family.is_shut(&vcluster["spec"]["forProvider"]["values"]);
+    let (build, vcluster) = vcluster_release(&order, platform, observed)?;
+    let shut = order.network_policy || build.family.is_shut(&vcluster["spec"]["forProvider"]["values"]);
     let mut objects = BTreeMap::from([(VCLUSTER, vcluster)]);
     // Desired again for ever: dropping it once would uninstall it.
     if order.backup || observed.release(S3).is_some() {
@@ -108,22 +110,30 @@ pub fn render(xr: &Xr, platform: &Platform, observed: &Observed, now: Timestamp)
     }
     let registers = order.rancher && (ready(VCLUSTER) || observed.release(RANCHER).is_some());
     if registers {
-        objects.insert(RANCHER, rancher::release(platform, &order)?);
+        let old = observed.release(RANCHER).filter(|_| observed.parts.is_adopted(RANCHER));
+        objects.insert(RANCHER, old.map_or_else(|| rancher::release(platform, &order), |old| Ok(adopted::again(old)))?);
+    }
+    if let Some(old) = observed.release(OLD_S3) {
+        objects.insert(OLD_S3, adopted::old_s3(old, order.deletion_policy));
     }
     if let Some(api) = platform.usages {
         objects.extend(usages::usages(&order, api, observed, &objects.keys().copied().collect::<Vec<_>>())?);
     }
 
-    // Nobody waits for a Usage: where Crossplane's are switched off, none ever says that it is ready.
-    let composed =
-        |(name, object)| (String::from(name), Composed { object, ready: usages::is_one(name) || ready(name) });
+    let stored = objects.contains_key(S3);
+    let composed = |(part, object)| {
+        // Nobody waits for a Usage: where Crossplane's are switched off, none ever says that it is ready. Nor for the old
+        // s3-register, to which nothing will be done again: whether its bucket serves, the sidecar tells.
+        let ready = usages::is_one(part) || part == OLD_S3 || ready(part);
+        (observed.parts.name(part).to_owned(), Composed { object, ready })
+    };
     let resources: BTreeMap<_, _> = objects.into_iter().map(composed).collect();
     let awaiting = health.awaiting
         || request.is_some()
         || order.rancher != registers
         || resources.values().any(|resource| !resource.ready);
     Ok(Rendered {
-        status: status(xr, platform, &order, build, resources.contains_key(S3), &health),
+        status: status(xr, platform, &order, build, stored, &health),
         conditions: conditions(health, registration(&order, build, observed.release(RANCHER).map(Release::ready))),
         kubeconfig: kubeconfig(&order, running, observed),
         report: order.backup.then_some(source),
@@ -137,14 +147,16 @@ pub fn render(xr: &Xr, platform: &Platform, observed: &Observed, now: Timestamp)
 fn vcluster_release<'o>(
     order: &'o Order,
     platform: &Platform,
-    running: Option<Release<'_>>,
+    observed: &Observed,
 ) -> Result<(&'o Build, Value), Refusal> {
-    let kept = vcluster::release(platform, order, &order.kept);
+    let running = observed.release(VCLUSTER);
+    let adopted = running.filter(|_| observed.parts.is_adopted(VCLUSTER));
+    let kept = vcluster::release(platform, order, &order.kept, adopted);
     let holds = running.is_some_and(|r| holds(r.values(), &kept["spec"]["forProvider"]["values"]));
     let rests = holds && !order.moves;
     let (build, release) = match rests {
         true => (&order.kept, kept),
-        false => (&order.fresh, vcluster::release(platform, order, &order.fresh)),
+        false => (&order.fresh, vcluster::release(platform, order, &order.fresh, adopted)),
     };
     let overlay = overlay::Tenants {
         values: &order.values,
@@ -257,15 +269,17 @@ fn status(
     let mut backup = xr.remembered.clone();
     backup.extend(health.backup.clone());
     if stored {
+        let old = order.old_store.as_ref();
         let url = platform.store.url_of(&names.bucket, names.key.as_str());
-        if let Some(bucket) = platform.store.bucket_of(&names.bucket, names.key.as_str()) {
+        let bucket = platform.store.bucket_of(&names.bucket, names.key.as_str());
+        if let Some(bucket) = old.map(|old| old.bucket.clone()).or(bucket) {
             backup.insert("bucket".to_owned(), json!(bucket));
         }
         // What more there is to say than a bucket's name.
-        if platform.store.url.is_some() {
+        if old.is_none() && platform.store.url.is_some() {
             backup.insert("store".to_owned(), json!(url));
         }
-        if let Some(endpoint) = &platform.store.endpoint {
+        if let Some(endpoint) = old.map(|old| &old.endpoint).or(platform.store.endpoint.as_ref()) {
             backup.insert("endpoint".to_owned(), json!(endpoint));
         }
     }

@@ -52,8 +52,11 @@ fn rendered(request: &RunFunctionRequest, now: Timestamp) -> Result<Rendered, Re
     let input = input.map(|input| environment::under(input, environment.as_ref())).transpose()?;
     let platform = Platform::parse(input.as_ref())?;
     let xr = request.observed.as_ref().and_then(|observed| observed.composite.as_ref());
-    let xr = Xr::parse(&object(xr.and_then(|xr| xr.resource.as_ref())))?;
-    render::render(&xr, &platform, &observed(request), now)
+    let mut xr = object(xr.and_then(|xr| xr.resource.as_ref()));
+    if let Some(spec) = xr.get_mut("spec").and_then(Value::as_object_mut) {
+        spec.retain(|field, _| !platform.adopt.spec_fields.contains(field));
+    }
+    render::render(&Xr::parse(&xr)?, &platform, &observed(request).adopting(&platform), now)
 }
 
 fn observed(request: &RunFunctionRequest) -> Observed {

@@ -8,7 +8,7 @@ use crate::{
     order::{Import, Source},
     platform::Platform,
     render::family::{
-        Distro, Family, IMPORT_NAME, IN_ORDER, LEGACY_IMAGE, POD_MANAGEMENT, SKIP_IMPORT, kubernetes_place,
+        Distro, Family, IMPORT_NAME, IN_ORDER, LEGACY_IMAGE, POD_MANAGEMENT, SKIP_IMPORT, is_ours, kubernetes_place,
     },
     xr::{DeletionPolicy, Values},
 };
@@ -20,17 +20,36 @@ pub(super) struct Made<'a> {
     pub(super) release: Release<'a>,
     /// Its chart's version.
     pub(super) version: &'a str,
+    /// Whether another Composition has made it.
+    pub(super) adopted: bool,
     family: Family,
 }
 
 impl<'a> Made<'a> {
     /// # Errors
     /// What runs may have been made by a newer function; its family is not ours to read, nor to replace.
-    pub(super) fn of(release: Release<'a>, platform: &'a Platform) -> Result<Self, Refusal> {
+    pub(super) fn of(release: Release<'a>, adopted: bool, platform: &'a Platform) -> Result<Self, Refusal> {
         // One without a version gets what is newest in its repository: nothing better is known of it than the default.
         let version = release.chart_version().unwrap_or(&platform.charts.vcluster.version);
         let family = Family::of(version).map_err(|problem| Refusal::field("spec.chartVersion", problem))?;
-        Ok(Self { release, version, family })
+        Ok(Self { release, version, adopted, family })
+    }
+
+    /// Whether another version of the chart understands the values, which are not ours to translate.
+    ///
+    /// # Errors
+    /// One beyond the border that 0.20 is.
+    pub(super) fn reads_the_same(self, version: &str) -> Result<(), Refusal> {
+        let legacy = |family: Family| family == Family::Legacy;
+        if Family::of(version).is_ok_and(|family| legacy(family) != legacy(self.family)) {
+            let problem = format!(
+                "{version:?} reads other values than {}, with which another Composition has made this vcluster; stay on \
+                 that side of 0.20, or order a new vcluster and restore a backup into it",
+                self.version
+            );
+            return Err(Refusal::field("spec.chartVersion", problem));
+        }
+        Ok(())
     }
 
     /// Where its chart came from. The Secret of a repository that is still the platform's may change: it restarts nothing.
@@ -49,14 +68,19 @@ impl<'a> Made<'a> {
         if self.family == Family::Legacy || k3s { Distro::K3s } else { Distro::K8s }
     }
 
+    /// The sidecar.
+    fn sidecar(self) -> Option<&'a Value> {
+        self.release.value(self.family.places().sidecar).filter(|container| is_ours(container))
+    }
+
     /// Whether the sidecar is there.
     pub(super) fn has_sidecar(self) -> bool {
-        self.release.value(self.family.places().sidecar).is_some()
+        self.sidecar().is_some()
     }
 
     /// Its image, in full.
     pub(super) fn sidecar_image(self) -> Option<String> {
-        let image = self.release.value(self.family.places().sidecar)?.get("image")?.as_str()?;
+        let image = self.sidecar()?.get("image")?.as_str()?;
         let registry = self.registry().filter(|_| self.family.mirrors_sidecar());
         Some(registry.map_or_else(|| image.to_owned(), |registry| format!("{registry}/{image}")))
     }
@@ -109,7 +133,27 @@ impl<'a> Made<'a> {
 
     /// The volume's size.
     pub(super) fn storage_size(self) -> Option<&'a str> {
-        self.release.value_text(self.family.places().storage_size)
+        // Below 0.20 a second place goes over the first; nothing of ours ever stands there.
+        let over = self.release.value_text("/storage/size").filter(|_| self.family == Family::Legacy);
+        over.or_else(|| self.release.value_text(self.family.places().storage_size))
+    }
+
+    /// The server of its kubeconfig, as far as it is said.
+    pub(super) fn server(self) -> Option<&'a str> {
+        let argument = |text: &'a Value| text.as_str()?.strip_prefix("--out-kube-config-server=");
+        match self.family {
+            Family::Legacy => self.release.value("/syncer/extraArgs")?.as_array()?.iter().find_map(argument),
+            _ => self.release.value_text("/exportKubeConfig/server"),
+        }
+    }
+
+    /// Whether its own NetworkPolicy is on.
+    pub(super) fn has_network_policy(self) -> bool {
+        let is = |pointer: &str, want: bool| self.release.value(pointer) == Some(&Value::Bool(want));
+        match self.family {
+            Family::Legacy => is("/isolation/enabled", true) && !is("/isolation/networkPolicy/enabled", false),
+            _ => is("/policies/networkPolicy/enabled", true),
+        }
     }
 
     /// The volume's class.

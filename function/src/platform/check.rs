@@ -1,7 +1,14 @@
 //! Whether a Platform can be used: every value has the form it needs, and nothing that needs another is alone.
 
 use super::{Adopt, Platform};
-use crate::{error::Refusal, forms, key::MAX_PREFIX, overlay, read};
+use crate::{
+    error::Refusal,
+    forms,
+    key::MAX_PREFIX,
+    observed::{OURS, RANCHER, S3, S3_BESIDE, VCLUSTER},
+    overlay, read,
+    xr::Spec,
+};
 
 impl Platform {
     pub(super) fn check(&self) -> Result<(), Refusal> {
@@ -49,9 +56,26 @@ impl Platform {
 
 impl Adopt {
     fn check(&self) -> Result<(), Refusal> {
-        for (field, name) in [("s3", &self.s3), ("vcluster", &self.vcluster), ("rancher", &self.rancher)] {
-            read::check(&format!("input.adopt.{field}"), name.as_deref(), forms::resource_name)?;
+        let named = [(VCLUSTER, &self.vcluster), (S3, &self.s3), (RANCHER, &self.rancher)];
+        for (part, name) in named {
+            let path = format!("input.adopt.{part}");
+            read::check(&path, name.as_deref(), forms::resource_name)?;
+            let Some(name) = name else { continue };
+            if self.vcluster.is_none() {
+                let problem = "missing; nothing of a vcluster is adopted without it";
+                return Err(Refusal::field("input.adopt.vcluster", problem));
+            }
+            let other = named.iter().any(|(other, named)| *other != part && named.as_ref() == Some(name));
+            if other || name == S3_BESIDE || OURS.iter().any(|ours| *ours != part && ours == name) {
+                let problem = format!("{name:?} is the name of another part; write it as the old Composition does");
+                return Err(Refusal::field(path, problem));
+            }
         }
-        Ok(())
+        read::check("input.adopt.sidecar", self.sidecar.as_deref(), forms::dns_label)?;
+        let unknown = |field: &str| match Spec::FIELDS.contains(&field) {
+            true => Err(format!("{field:?} is a field of ours, too; rename it in the XRD first")),
+            false => Ok(()),
+        };
+        read::check_all("input.adopt.specFields", &self.spec_fields, unknown)
     }
 }

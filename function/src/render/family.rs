@@ -14,10 +14,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::forms::Version;
+use crate::{adopt::values::put_before, forms::Version};
 
 /// The sidecar's name, and below 0.30 the id of its plugin.
 pub const SIDECAR: &str = "backup";
+/// Its volumes, beside the chart's own.
+pub(crate) const VOLUMES: [&str; 5] = ["backup-settings", "backup-s3", "backup-key", "backup-status", "backup-spool"];
 /// The name of the init container that restores, and below 0.30 the id of its plugin.
 pub const RESTORE: &str = "backup-restore";
 
@@ -247,11 +249,17 @@ impl Family {
         put(values, places.persistence, json!(true));
         put(values, places.storage_size, json!(size));
         put(values, places.storage_class, json!(class));
+        self.retain(values, retention);
         if self == Self::Legacy {
-            return put(values, places.retention, json!(retention == "Delete")); // always ReadWriteOnce
+            return; // always ReadWriteOnce
         }
-        put(values, places.retention, json!(retention));
         put(values, "/controlPlane/statefulSet/persistence/volumeClaim/accessModes", json!(["ReadWriteOnce"]));
+    }
+
+    /// What becomes of the volume in the end.
+    pub(super) fn retain(self, values: &mut Value, retention: &str) {
+        let policy = if self == Self::Legacy { json!(retention == "Delete") } else { json!(retention) };
+        put(values, self.places().retention, policy);
     }
 
     /// Where the chart's images come from. Below 0.20 it is put before them as it stands, later with a slash between.
@@ -282,11 +290,19 @@ impl Family {
                 put(values, "/plugins/backup-restore", plugin(restore, json!({})));
             }
             Self::Containers | Self::K8sOnly => {
-                put(values, "/controlPlane/statefulSet/sidecarContainers", json!([sidecar]));
-                put(values, "/controlPlane/statefulSet/initContainers", json!([restore]));
+                put_before(values, "/controlPlane/statefulSet/sidecarContainers", vec![sidecar]);
+                put_before(values, "/controlPlane/statefulSet/initContainers", vec![restore]);
             }
         }
     }
+}
+
+/// Whether a container is one of ours, whatever its name: it is told by what it is told to do.
+pub(crate) fn is_ours(container: &Value) -> bool {
+    let args = container.get("args").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let says = |arg: &Value, word: &str| arg.as_str() == Some(word);
+    args.first().is_some_and(|arg| says(arg, "run") || says(arg, "restore"))
+        && args.iter().any(|arg| says(arg, "--config-dir"))
 }
 
 /// A container as a plugin: its id is its name.
@@ -300,7 +316,7 @@ fn plugin(container: Value, more: Value) -> Value {
 }
 
 /// Writes a value to a pointer, with every object on the way.
-pub(super) fn put(values: &mut Value, pointer: &str, value: Value) {
+pub(crate) fn put(values: &mut Value, pointer: &str, value: Value) {
     let mut at = values;
     for name in pointer.split('/').skip(1) {
         if !at.is_object() {

@@ -71,7 +71,8 @@ fn values(need: Need<'_>) -> Option<Value> {
     if let Some(secret) = &encryption.passphrase_secret {
         values["passphrase"] = source(secret, encryption.passphrase_revision.as_deref());
     }
-    if let Some(secret) = credentials(&platform.store) {
+    // An adopted vcluster has its own.
+    if let Some(secret) = credentials(&platform.store).filter(|_| order.old_store.is_none()) {
         values["credentials"] = source(&secret.replace("{key}", key), platform.store.credentials_revision.as_deref());
         values["credentials"]["keys"] = match platform.store.place() {
             Place::S3 => json!(["s3accesskey", "s3secretkey"]),

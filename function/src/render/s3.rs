@@ -6,8 +6,8 @@ use vcluster_proto::settings::{Backup, Cluster, Settings, Store};
 use super::chart;
 use crate::{
     error::Refusal,
-    forms::Place,
-    observed::S3,
+    forms,
+    observed::{CREDENTIALS_ANNOTATION, S3},
     order::Order,
     platform::{Platform, Register},
     restore::{self, Request},
@@ -30,8 +30,11 @@ pub(super) fn release(xr: &Xr, platform: &Platform, order: &Order, asked: Asked<
     let names = &order.names;
     let chart = chart(&platform.charts.s3_register, order);
     let mut object = super::release(S3, &names.s3(), &names.host_namespace, order, platform, &chart);
+    object["spec"]["forProvider"]["values"] = values(xr, platform, order, asked)?;
+    if let Some(old) = &order.old_store {
+        object["metadata"]["annotations"][CREDENTIALS_ANNOTATION] = json!(old.secret);
+    }
     let spec = &mut object["spec"];
-    spec["forProvider"]["values"] = values(xr, platform, order, asked)?;
     match order.deletion_policy {
         // An uninstall destroys nothing, and nothing uninstalls it.
         DeletionPolicy::Retain => {
@@ -46,6 +49,7 @@ pub(super) fn release(xr: &Xr, platform: &Platform, order: &Order, asked: Asked<
 
 fn values(xr: &Xr, platform: &Platform, order: &Order, asked: Asked<'_>) -> Result<Value, Refusal> {
     let (names, store) = (&order.names, &platform.store);
+    let Target { endpoint, region, registers, .. } = target(platform, order);
     let settings = settings(xr, platform, order, asked).to_yaml();
     let settings = settings.map_err(|error| Refusal::field("spec.backup", error.to_string()))?;
     let mut values = json!({
@@ -54,29 +58,29 @@ fn values(xr: &Xr, platform: &Platform, order: &Order, asked: Asked<'_>) -> Resu
         "platformNamespace": names.platform_namespace,
         "imagePullSecrets": [],
         "s3": {
-            "url": store.endpoint.as_deref().unwrap_or_default(),
-            "region": store.region.as_deref().unwrap_or_default(),
+            "url": endpoint.unwrap_or_default(),
+            "region": region.unwrap_or_default(),
             "ca": store.ca.as_deref().unwrap_or_default(),
-            "existingSecret": store.admin_secret.as_deref().unwrap_or_default(),
+            "existingSecret": store.admin_secret.as_deref().filter(|_| order.old_store.is_none()).unwrap_or_default(),
             "adminUserKey": store.admin_user_key,
             "adminPasswordKey": store.admin_password_key,
         },
-        "register": store.register.as_str(),
+        "register": if registers { Register::Minio } else { Register::None }.as_str(),
         "allowDelete": store.allow_delete,
         "deletionPolicy": order.deletion_policy.as_str(),
         "settings": settings,
         // Rendered only beside the vcluster's own policy: alone it would shut every other way. No ports: the endpoint's.
         "networkPolicy": {
             "enabled": asked.shut,
-            "ports": if asked.shut && store.endpoint.is_none() { json!([443]) } else { json!([]) },
+            "ports": if asked.shut && endpoint.is_none() { json!([443]) } else { json!([]) },
         },
     });
     // The user may read the other bucket as long as the clone is being made, and no longer.
     let origin = asked.request.and_then(|request| request.origin.as_ref());
-    if let Some(origin) = origin.filter(|_| store.register == Register::Minio) {
+    if let Some(origin) = origin.filter(|_| registers) {
         values["readFrom"] = json!([origin.names.bucket]);
     }
-    if let Some(quota) = &store.quota {
+    if let Some(quota) = store.quota.as_ref().filter(|_| registers) {
         values["quota"] = json!(quota);
     }
     if names.release != names.key.as_str() {
@@ -88,8 +92,40 @@ fn values(xr: &Xr, platform: &Platform, order: &Order, asked: Asked<'_>) -> Resu
     Ok(values)
 }
 
+/// Where the backups of one vcluster go, and whether a Job makes that place.
+struct Target<'a> {
+    url: String,
+    endpoint: Option<&'a str>,
+    region: Option<&'a str>,
+    path_style: Option<bool>,
+    registers: bool,
+}
+
+fn target<'a>(platform: &'a Platform, order: &'a Order) -> Target<'a> {
+    let (names, store) = (&order.names, &platform.store);
+    let Some(old) = &order.old_store else {
+        return Target {
+            url: store.url_of(&names.bucket, names.key.as_str()),
+            endpoint: store.endpoint.as_deref(),
+            region: store.region.as_deref(),
+            path_style: (store.place() == forms::Place::S3).then_some(store.path_style),
+            registers: store.register == Register::Minio,
+        };
+    };
+    // The upstream chart knew MinIO alone. What the Platform says more of its store counts where the two are one.
+    let same = old.is_of(platform);
+    Target {
+        url: old.url(),
+        endpoint: Some(&old.endpoint),
+        region: store.region.as_deref().filter(|_| same),
+        path_style: Some(!same || store.path_style),
+        registers: false,
+    }
+}
+
 fn settings(xr: &Xr, platform: &Platform, order: &Order, asked: Asked<'_>) -> Settings {
     let (names, store) = (&order.names, &platform.store);
+    let Target { url, endpoint, region, path_style, registers } = target(platform, order);
     Settings {
         cluster: Cluster {
             key: names.key.to_string(),
@@ -98,13 +134,12 @@ fn settings(xr: &Xr, platform: &Platform, order: &Order, asked: Asked<'_>) -> Se
             namespace: names.host_namespace.clone(),
         },
         store: Store {
-            url: store.url_of(&names.bucket, names.key.as_str()),
-            endpoint: store.endpoint.clone(),
-            region: store.region.clone(),
-            path_style: (store.place() == Place::S3).then_some(store.path_style),
+            url,
+            endpoint: endpoint.map(str::to_owned),
+            region: region.map(str::to_owned),
+            path_style,
             ca: store.ca.clone(),
-            registration: (store.register == Register::Minio)
-                .then(|| format!("{}/{}", names.platform_namespace, names.s3())),
+            registration: registers.then(|| format!("{}/{}", names.platform_namespace, names.s3())),
         },
         backup: Backup {
             interval: order.interval,

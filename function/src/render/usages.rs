@@ -44,18 +44,27 @@ pub(super) fn usages(
         );
         return Err(Refusal::field("input.usages", problem));
     }
-    let there = |resource: &str| observed.release(resource).is_some() && desired.contains(&resource);
+    let there = |resource: &'static str| observed.release(resource).is_some() && desired.contains(&resource);
     let wanted = USAGES.into_iter().filter(|(_, of, by)| there(of) && there(by));
     Ok(wanted.map(|(name, of, by)| (name, usage(order, api, observed, name, of, by))).collect())
 }
 
-fn usage(order: &Order, api: UsageApi, observed: &Observed, name: &str, of: &str, by: &str) -> Value {
+fn usage(
+    order: &Order,
+    api: UsageApi,
+    observed: &Observed,
+    name: &'static str,
+    of: &'static str,
+    by: &'static str,
+) -> Value {
     let (names, scope) = (&order.names, &order.names.scope);
-    let release = |resource: &str| {
+    // Both are there; one that another Composition has made bears another name than ours.
+    let release = |part: &'static str| {
+        let there = observed.release(part).map_or_else(|| names.object(part), |there| there.object_name().to_owned());
         json!({
             "apiVersion": format!("{}/v1beta1", scope.helm_group()),
             "kind": "Release",
-            "resourceRef": { "name": names.object(resource) },
+            "resourceRef": { "name": there },
         })
     };
     // One that is there stays of its API: an object of another would be a second one, and the first nobody's.

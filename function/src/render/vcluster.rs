@@ -6,15 +6,16 @@
 use serde_json::{Value, json};
 
 use super::{
-    chart_of,
-    family::{Family, IMPORT_NAME, IN_ORDER, POD_MANAGEMENT, RESTORE, SIDECAR, SKIP_IMPORT, put},
+    adopted, chart_of,
+    family::{Family, IMPORT_NAME, IN_ORDER, POD_MANAGEMENT, RESTORE, SIDECAR, SKIP_IMPORT, VOLUMES, put},
     secret_ref,
 };
 use crate::{
+    adopt::values::put_before,
     key::Names,
     observed::{
-        BACKUP_ANNOTATION, DEFAULTS_ANNOTATION, KUBECONFIG, KUBERNETES_ANNOTATION, ORDERED_ANNOTATION, SIZE_ANNOTATION,
-        VALUES_ANNOTATION, VCLUSTER,
+        BACKUP_ANNOTATION, DEFAULTS_ANNOTATION, KUBECONFIG, KUBERNETES_ANNOTATION, ORDERED_ANNOTATION, Release,
+        SIZE_ANNOTATION, VALUES_ANNOTATION, VCLUSTER,
     },
     order::{Build, Import, Order},
     overlay::lay_over,
@@ -25,12 +26,12 @@ const CONFIG_DIR: &str = "/etc/vcluster-backup";
 const DATA_DIR: &str = "/data";
 const SPOOL_DIR: &str = "/var/spool/vcluster-backup";
 
-/// The whole Release.
-pub(super) fn release(platform: &Platform, order: &Order, build: &Build) -> Value {
-    let (names, source) = (&order.names, &build.source);
-    let pull_secret = source.pull_secret.as_deref();
-    let chart = chart_of(&source.name, &source.repository, &build.chart_version, pull_secret, order);
-    let mut object = super::release(VCLUSTER, &names.release, &names.host_namespace, order, platform, &chart);
+/// The whole Release. An adopted one is what it is already, with a sidecar.
+pub(super) fn release(platform: &Platform, order: &Order, build: &Build, adopted: Option<Release<'_>>) -> Value {
+    let mut object = match adopted {
+        Some(there) => adopted::vcluster(there, platform, order, build),
+        None => made(platform, order, build),
+    };
     if let Some(size) = &build.size {
         object["metadata"]["annotations"][SIZE_ANNOTATION] = json!(size);
     }
@@ -49,23 +50,46 @@ pub(super) fn release(platform: &Platform, order: &Order, build: &Build) -> Valu
     if !order.ordered.is_empty() {
         object["metadata"]["annotations"][ORDERED_ANNOTATION] = json!(order.ordered.join(","));
     }
+    connect(&mut object["spec"], order);
+    object
+}
+
+fn made(platform: &Platform, order: &Order, build: &Build) -> Value {
+    let (names, source) = (&order.names, &build.source);
+    let pull_secret = source.pull_secret.as_deref();
+    let chart = chart_of(&source.name, &source.repository, &build.chart_version, pull_secret, order);
+    let mut object = super::release(VCLUSTER, &names.release, &names.host_namespace, order, platform, &chart);
     let spec = &mut object["spec"];
     spec["forProvider"]["values"] = values(order, build);
     spec["managementPolicies"] = json!(["*"]);
     spec["rollbackLimit"] = json!(3);
-    // Ready then means that the kubeconfig exists: provider-helm sets Available after it has read it.
-    spec["connectionDetails"] = json!([{
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "name": names.kubeconfig(),
-        "namespace": names.host_namespace,
-        "fieldPath": "data.config",
-        "toConnectionSecretKey": KUBECONFIG,
-        "skipPartOfReleaseCheck": true, // the vcluster wrote it, not Helm
-    }]);
-    // The platform namespace is there before the host namespace is.
-    spec["writeConnectionSecretToRef"] = secret_ref(&names.connection(), order);
     object
+}
+
+/// Brings the kubeconfig to the claim. Ready then means that it exists: provider-helm sets Available after it has read it.
+/// What another Composition has said of it stays.
+fn connect(spec: &mut Value, order: &Order) {
+    let names = &order.names;
+    let mut details = match spec.get("connectionDetails") {
+        Some(Value::Array(details)) => details.clone(),
+        _ => Vec::new(),
+    };
+    if !details.iter().any(|detail| detail.get("toConnectionSecretKey").and_then(Value::as_str) == Some(KUBECONFIG)) {
+        details.push(json!({
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "name": names.kubeconfig(),
+            "namespace": names.host_namespace,
+            "fieldPath": "data.config",
+            "toConnectionSecretKey": KUBECONFIG,
+            "skipPartOfReleaseCheck": true, // the vcluster wrote it, not Helm
+        }));
+    }
+    spec["connectionDetails"] = Value::Array(details);
+    if spec.get("writeConnectionSecretToRef").is_none() {
+        // The platform namespace is there before the host namespace is.
+        spec["writeConnectionSecretToRef"] = secret_ref(&names.connection(), order);
+    }
 }
 
 /// What others add lies under what the function writes, a tenant's over the platform's.
@@ -105,24 +129,31 @@ fn own(order: &Order, build: &Build) -> Value {
         put(&mut values, POD_MANAGEMENT, json!(IN_ORDER));
     }
     if order.backup {
-        put(&mut values, family.places().volumes, volumes(&order.names, &order.storage_size));
-        let restore = container(RESTORE, &["restore", "--init"], build);
-        family.add(&mut values, container(SIDECAR, &["run"], build), restore);
+        add_sidecar(&mut values, order, build);
     }
     values
 }
 
+/// Sidecar, init container and their volumes, before what is there.
+pub(super) fn add_sidecar(values: &mut Value, order: &Order, build: &Build) {
+    let family = build.family;
+    put_before(values, family.places().volumes, volumes(&order.names, &order.storage_size));
+    let restore = container(RESTORE, &["restore", "--init"], build);
+    family.add(values, container(SIDECAR, &["run"], build), restore);
+}
+
 /// All optional: the control plane starts without them and the sidecar waits for them.
-fn volumes(names: &Names, storage_size: &str) -> Value {
-    json!([
-        { "name": "backup-settings", "configMap": { "name": names.settings(), "optional": true } },
-        { "name": "backup-s3", "secret": { "secretName": names.credentials, "optional": true } },
-        { "name": "backup-key", "secret": { "secretName": names.identity(), "optional": true } },
-        { "name": "backup-status", "configMap": { "name": names.status(), "optional": true } },
+fn volumes(names: &Names, storage_size: &str) -> Vec<Value> {
+    let [settings, s3, key, status, spool] = VOLUMES;
+    vec![
+        json!({ "name": settings, "configMap": { "name": names.settings(), "optional": true } }),
+        json!({ "name": s3, "secret": { "secretName": names.credentials, "optional": true } }),
+        json!({ "name": key, "secret": { "secretName": names.identity(), "optional": true } }),
+        json!({ "name": status, "configMap": { "name": names.status(), "optional": true } }),
         // Ciphertext on its way. No backup is larger than the volume it comes from, and a smaller limit would have the
         // kubelet evict the API server.
-        { "name": "backup-spool", "emptyDir": { "sizeLimit": storage_size } },
-    ])
+        json!({ "name": spool, "emptyDir": { "sizeLimit": storage_size } }),
+    ]
 }
 
 /// Our image as the chart wants to read it: without what it puts before it.

@@ -31,6 +31,25 @@ const MACHINERY: [&str; 13] = [
     "writeConnectionSecretToRef",
 ];
 
+impl Spec {
+    /// What a tenant may write at the first level.
+    pub(crate) const FIELDS: [&'static str; 13] = [
+        "access",
+        "backup",
+        "bootstrap",
+        "chartVersion",
+        "deletionPolicy",
+        "distro",
+        "id",
+        "kubernetesVersion",
+        "rancher",
+        "restore",
+        "size",
+        "storage",
+        "values",
+    ];
+}
+
 /// Values of the vcluster chart, as a tenant or a platform adds them.
 pub type Values = Map<String, Value>;
 
@@ -250,6 +269,15 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn every_field_is_known_by_its_name() {
+        let sentence = refusal(&json!({"colour": "blue"}));
+        let (_, known) = sentence.split_once("mend its name: ").expect("they are listed");
+        let mut fields: Vec<&str> = known.split(", ").collect();
+        fields.sort_unstable();
+        assert_eq!(fields, Spec::FIELDS, "{sentence}");
+    }
 
     fn refusal(spec: &Value) -> String {
         Spec::parse(spec).expect_err("refused").to_string()

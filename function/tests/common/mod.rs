@@ -94,6 +94,21 @@ impl World {
         }
     }
 
+    /// The world of examples/adopt-step-1: three Releases that a hand-written Composition has made, and backup off.
+    pub fn adopted() -> Self {
+        let folder = example("adopt-step-1");
+        let observed = fs::read_to_string(folder.join("observed.yaml")).expect("readable");
+        let observed: Vec<Value> = serde_saphyr::from_multiple(&observed).expect("YAML");
+        let name =
+            |release: &Value| release["metadata"]["annotations"]["crossplane.io/composition-resource-name"].clone();
+        Self {
+            xr: yaml(&folder.join("xr.yaml")),
+            input: yaml(&folder.join("composition.yaml"))["spec"]["pipeline"][0]["input"].clone(),
+            observed: observed.into_iter().map(|r| (name(&r).as_str().expect("named").to_owned(), r)).collect(),
+            ..Self::new()
+        }
+    }
+
     /// The same once all three Releases are ready.
     pub fn ready() -> Self {
         Self::new().lived()

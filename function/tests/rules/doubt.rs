@@ -45,11 +45,11 @@ fn doubt_stops_everything_in_words_that_do_not_change() {
         })
         .collect();
     insta::assert_snapshot!(sentences.join("\n"), @r#"
-    another id: observed resource "vcluster" belongs to key "shop-x7k2p-3baw4pir", but this XR now derives key "other-duqk7teo": spec.id, input.id, the XR's name or its owner changed; put it back, a vcluster is never renamed
-    another owner: observed resource "vcluster" belongs to key "shop-x7k2p-3baw4pir", but this XR now derives key "shop-x7k2p-3hmdtiav": spec.id, input.id, the XR's name or its owner changed; put it back, a vcluster is never renamed
-    another platform: observed resource "vcluster" belongs to key "shop-x7k2p-3baw4pir", but this XR now derives key "shop-x7k2p-uooizuye": spec.id, input.id, the XR's name or its owner changed; put it back, a vcluster is never renamed
-    a foreign helm name: observed resource "s3" belongs to key "x", but this XR now derives key "shop-x7k2p-3baw4pir": spec.id, input.id, the XR's name or its owner changed; put it back, a vcluster is never renamed
-    a foreign object name: observed resource "s3" belongs to key "bucket-x1", but this XR now derives key "shop-x7k2p-3baw4pir": spec.id, input.id, the XR's name or its owner changed; put it back, a vcluster is never renamed
+    another id: observed resource "vcluster" belongs to key "shop-x7k2p-3baw4pir", but this XR now derives key "other-duqk7teo": spec.id, input.id, the XR's name or its owner changed; put it back, a vcluster is never renamed (one that another Composition has made goes on under its names by input.adopt)
+    another owner: observed resource "vcluster" belongs to key "shop-x7k2p-3baw4pir", but this XR now derives key "shop-x7k2p-3hmdtiav": spec.id, input.id, the XR's name or its owner changed; put it back, a vcluster is never renamed (one that another Composition has made goes on under its names by input.adopt)
+    another platform: observed resource "vcluster" belongs to key "shop-x7k2p-3baw4pir", but this XR now derives key "shop-x7k2p-uooizuye": spec.id, input.id, the XR's name or its owner changed; put it back, a vcluster is never renamed (one that another Composition has made goes on under its names by input.adopt)
+    a foreign helm name: observed resource "s3" belongs to key "x", but this XR now derives key "shop-x7k2p-3baw4pir": spec.id, input.id, the XR's name or its owner changed; put it back, a vcluster is never renamed (one that another Composition has made goes on under its names by input.adopt)
+    a foreign object name: observed resource "s3" belongs to key "bucket-x1", but this XR now derives key "shop-x7k2p-3baw4pir": spec.id, input.id, the XR's name or its owner changed; put it back, a vcluster is never renamed (one that another Composition has made goes on under its names by input.adopt)
     another host namespace: input.hostNamespacePrefix: "v-shop-x7k2p-3baw4pir" differs from "tenant-shop-x7k2p-3baw4pir", with which "vcluster" was made; put it back, a Helm release never changes its namespace
     another platform namespace: input.namespace: "other" differs from "vcluster-platform", with which "rancher" was made; put it back, a Helm release never changes its namespace
     another bucket: input.store.bucketPrefix: "b-shop-x7k2p-3baw4pir" differs from "vcluster-shop-x7k2p-3baw4pir", with which "s3" was made; put it back, a vcluster's backups stay in one bucket
@@ -57,7 +57,7 @@ fn doubt_stops_everything_in_words_that_do_not_change() {
     another generation's Release: observed resource "s3" is helm.m.crossplane.io/v1beta1 Release, not a Release of helm.crossplane.io: going on would replace it; rename it in the step that made it
     another volume: spec.storage.size: "6Gi" differs from "5Gi", with which "vcluster" was made; put it back, the volume of a running vcluster keeps its size and class
     another class: spec.storage.className: "fast" differs from "", with which "vcluster" was made; put it back, the volume of a running vcluster keeps its size and class
-    an orphan: observed resource "bucket" is a Release of chart "s3-register" that no step desires: going on would uninstall it; let an earlier step desire it (`adopt` in the Platform will take it over in a later version)
+    an orphan: observed resource "bucket" is a Release of chart "s3-register" that no step desires: going on would uninstall it; let an earlier step desire it, or name it in input.adopt when another Composition has made it
     no recipients: spec.backup.recipients: empty, and so is input.encryption.recipients: nobody could open a backup; make a key pair with `vcluster-backup keygen` and put its recipient (age1...) into one of the two
     a chart from the future: spec.chartVersion: vcluster chart 0.40.0 is not one this version of the function renders; use 0.19 to 0.36
     "#);

@@ -1,6 +1,7 @@
 //! What must hold for every answer: the rules of the function protocol, and those that keep data and clusters safe.
 
 mod access;
+mod adopt;
 #[path = "../common/mod.rs"]
 mod common;
 mod data;

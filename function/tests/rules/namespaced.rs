@@ -170,7 +170,7 @@ fn doubt_about_what_is_there_is_a_refusal() {
     another generation's Release: observed resource "s3" is helm.crossplane.io/v1beta1 Release, not a Release of helm.m.crossplane.io: going on would replace it; rename it in the step that made it
     another kind of configuration: input.providerConfig.kind: "ProviderConfig" differs from "ClusterProviderConfig", with which "vcluster" was made; put it back, a Helm release never moves to another cluster
     another configuration: input.providerConfig.name: "other" differs from "default", with which "vcluster" was made; put it back, a Helm release never moves to another cluster
-    another namespace: observed resource "vcluster" belongs to key "shop-lfbcuv45", but this XR now derives key "shop-fdiytrce": spec.id, input.id, the XR's name or its owner changed; put it back, a vcluster is never renamed
+    another namespace: observed resource "vcluster" belongs to key "shop-lfbcuv45", but this XR now derives key "shop-fdiytrce": spec.id, input.id, the XR's name or its owner changed; put it back, a vcluster is never renamed (one that another Composition has made goes on under its names by input.adopt)
     "#);
     // The kind of a claim's configuration is nothing: that group has one.
     let claim = World::ready().with(|w| w.input["providerConfig"]["kind"] = json!("ProviderConfig"));
@@ -212,4 +212,37 @@ fn health_and_restores_are_those_of_a_claim() {
     let other = values(&other.desired("s3").expect("desired"))["clustername"].as_str().expect("a key").to_owned();
     assert_eq!(values(&keys)["identity"]["secret"], format!("{other}-identity"));
     assert!(settings(&restoring).contains(&format!("key: {other}\n")), "{}", settings(&restoring));
+}
+
+/// Releases of the namespaced group that a hand-written Composition has made: they live with the XR, and say where their
+/// Helm release lives only when it is elsewhere.
+#[test]
+fn what_another_composition_has_made_in_the_namespace_is_adopted_there() {
+    let adopted = World::adopted().with(|w| {
+        w.xr["metadata"]["namespace"] = json!("team-a");
+        w.xr["spec"]["backup"]["enabled"] = json!(true);
+        for (name, release) in &mut w.observed {
+            release["apiVersion"] = json!("helm.m.crossplane.io/v1beta1");
+            release["metadata"]["namespace"] = json!("team-a");
+            let spec = release["spec"].as_object_mut().expect("a spec");
+            spec.remove("deletionPolicy");
+            spec.insert("providerConfigRef".to_owned(), json!({"kind": "ClusterProviderConfig", "name": "default"}));
+            if name == "vcluster" {
+                spec["forProvider"].as_object_mut().expect("an object").remove("namespace");
+            }
+        }
+    });
+    let answer = adopted.answer();
+    assert_eq!(names(&answer), ["rancher", "s3", "s3-settings", "vcluster"]);
+    for name in names(&answer) {
+        let release = desired(&answer, &name).expect("desired");
+        assert_eq!(release["metadata"]["namespace"], "team-a", "{name}");
+        assert_eq!(release["apiVersion"], "helm.m.crossplane.io/v1beta1", "{name}");
+        assert!(release["spec"].get("deletionPolicy").is_none(), "{name}: the group has none");
+    }
+    let ours = desired(&answer, "s3-settings").expect("desired");
+    assert_eq!(ours["spec"]["forProvider"]["namespace"], "team-a", "beside the vcluster, which lives with its XR");
+    let vcluster = desired(&answer, "vcluster").expect("desired");
+    assert!(vcluster["spec"]["forProvider"].get("namespace").is_none(), "as it was");
+    assert!(vcluster["spec"]["writeConnectionSecretToRef"].get("namespace").is_none(), "nor can it name another");
 }

@@ -55,7 +55,7 @@ fn what_earlier_steps_want_stays_as_it_is() {
     let taken = World::new().with(|w| _ = w.desired.resources.entry("s3".to_owned()).or_default());
     assert_eq!(
         taken.refusal(),
-        "desired resource \"s3\" comes from an earlier step, but the name is this function's; rename it there"
+        "desired resource \"s3\" comes from an earlier step, but the name is this function's; rename or remove it there"
     );
 }
 

@@ -121,3 +121,17 @@ fn what_cannot_be_is_refused() {
          that made it"
     );
 }
+
+#[test]
+fn a_usage_speaks_of_adopted_releases_by_their_own_names() {
+    let mut world = World::adopted().with(|w| {
+        w.input["usages"] = json!("apiextensions.crossplane.io/v1beta1");
+        w.xr["spec"]["backup"]["enabled"] = json!(true);
+    });
+    world.settle();
+    let usage = world.desired("usage-vcluster").expect("desired");
+    assert_eq!(usage["spec"]["of"]["resourceRef"]["name"], "shop-x7k2p-c7v5n");
+    assert_eq!(usage["spec"]["by"]["resourceRef"]["name"], "shop-x7k2p-m4q8z");
+    let usage = world.desired("usage-s3").expect("desired");
+    assert_eq!(usage["spec"]["of"]["resourceRef"]["name"], "shop-x7k2p-3baw4pir-s3", "ours, beside the old one");
+}
