@@ -194,7 +194,12 @@ fn trusted() -> Trust {
 }
 
 fn cluster() -> Cluster {
-    Cluster { key: "team-a-abcdefgh".into(), uid: "uid-1".into(), namespace: String::new() }
+    Cluster {
+        key: "team-a-abcdefgh".into(),
+        release: "team-a-abcdefgh".into(),
+        uid: "uid-1".into(),
+        namespace: String::new(),
+    }
 }
 
 fn planned(catalog: &Catalog, rules: &Retention) -> Plan {
