@@ -45,6 +45,9 @@ impl std::str::FromStr for At {
         if let Ok(time) = text.parse() {
             return Ok(Self::Time(time));
         }
+        if crate::legacy::is_name(text) {
+            return Ok(Self::Id(text.to_owned()));
+        }
         match text.split_once('/') {
             Some((generation, sequence)) if !generation.is_empty() && sequence.parse::<u64>().is_ok() => {
                 Ok(Self::Id(manifest::id(generation, sequence.parse().unwrap_or_default())))

@@ -18,6 +18,7 @@ use crate::{
     cli::Options,
     error::Error,
     keys::{Identities, Recipients},
+    legacy,
     manifest::Layout,
     report::{InCluster, Report},
     signing::{PublicKey, Signer},
@@ -60,10 +61,10 @@ pub struct Config {
 /// Reads one environment variable; a parameter, so that tests need not change the process.
 pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 
-/// The process's own environment; empty counts as unset.
+/// The process's own environment, before it what the Go program's flags say; empty counts as unset.
 #[must_use]
 pub fn process_environment(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|value| !value.is_empty())
+    legacy::flags::given(name).or_else(|| std::env::var(name).ok()).filter(|value| !value.is_empty())
 }
 
 impl Config {
@@ -72,6 +73,21 @@ impl Config {
     /// # Errors
     /// A value that cannot be used, named with its flag, variable or file; never its content if that is secret.
     pub fn load(options: &Options, environment: Environment<'_>) -> Result<Self, Error> {
+        let (config, settings) = Self::load_to_read(options, environment)?;
+        let recipients = recipients(options, &settings, &Folder(options.config_dir.as_deref()), environment)?;
+        Ok(Self { recipients, ..config })
+    }
+
+    /// The same for commands that seal nothing: whom to seal for is not looked at, so that a passphrase can open what was
+    /// sealed before there were recipients.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn for_reading(options: &Options, environment: Environment<'_>) -> Result<Self, Error> {
+        Self::load_to_read(options, environment).map(|(config, _)| config)
+    }
+
+    fn load_to_read(options: &Options, environment: Environment<'_>) -> Result<(Self, Settings), Error> {
         let folder = Folder(options.config_dir.as_deref());
         let found = folder.settings()?;
         let has_settings = found.is_some() || options.config_dir.is_none();
@@ -88,11 +104,11 @@ impl Config {
             Some(text) => parse_interval(text)?,
             None => settings.backup.interval,
         };
-        Ok(Self {
+        let config = Self {
             cluster: cluster(options.cluster.as_deref(), &settings.cluster),
             store: store_config(options, &settings, &folder, environment)?,
             registration: settings.store.registration.clone(),
-            recipients: recipients(options, &settings, &folder, environment)?,
+            recipients: None,
             interval: interval.clamp(SHORTEST_INTERVAL, LONGEST_INTERVAL),
             trigger: settings.backup.trigger.clone().filter(|trigger| !trigger.is_empty()),
             retention: settings.backup.retention.filter(|rules| *rules != settings::Retention::default()),
@@ -101,7 +117,8 @@ impl Config {
             restore: settings.restore.clone().filter(|restore| !restore.id.is_empty()),
             trusted,
             has_settings,
-        })
+        };
+        Ok((config, settings))
     }
 
     /// The store, opened.

@@ -29,6 +29,7 @@ pub mod init;
 pub mod install;
 pub mod keys;
 pub mod kine;
+pub mod legacy;
 pub mod listen;
 pub mod lock;
 pub mod manifest;

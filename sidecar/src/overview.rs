@@ -33,7 +33,7 @@ pub struct StatusArgs {
 /// # Errors
 /// There are no backups, or the store fails.
 pub(crate) async fn command(options: &Options, args: &StatusArgs) -> Result<u8, Error> {
-    let config = Config::load(options, &config::process_environment)?;
+    let config = Config::for_reading(options, &config::process_environment)?;
     let place = config::place(options, &config::process_environment)?;
     let store = config.open_store(Access::Read)?;
     let catalog = Catalog::load(&store).await?;

@@ -14,7 +14,7 @@ use crate::{
     control,
     error::Error,
     install::{self, Cancel},
-    keys,
+    keys, legacy,
     manifest::Signed,
     overview,
     progress::Bar,
@@ -36,6 +36,7 @@ const CLEAN_UP_WITHIN: Duration = Duration::from_secs(2);
 /// Runs the program with this command line, the first being its own name.
 #[must_use]
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let (arguments, given) = legacy::flags::translate(arguments);
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => {
@@ -45,6 +46,12 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     log_to_stderr(cli.debug);
+    for flag in given.secrets() {
+        tracing::warn!(
+            "{flag} has a secret on the command line, which everybody on this machine can read; the environment is a better place"
+        );
+    }
+    given.keep();
     // One crypto library for the whole program; a second call finds it installed, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
@@ -139,21 +146,25 @@ fn describe_backup(answer: &control::Answer, json: bool) -> String {
 }
 
 async fn list(options: &Options, json: bool) -> Result<u8, Error> {
-    let config = Config::load(options, &config::process_environment)?;
+    let config = Config::for_reading(options, &config::process_environment)?;
     let place = config::place(options, &config::process_environment)?;
     let store = config.open_store(Access::Read)?;
     let mut catalog = Catalog::load(&store).await?;
-    if catalog.entries.is_empty() && catalog.rejected.is_empty() {
+    let copies = legacy::copies(&store).await?;
+    if catalog.entries.is_empty() && catalog.rejected.is_empty() && copies.is_empty() {
         return Err(Error::NoRepository { store: store.url().to_owned() });
     }
     catalog.entries.sort_by_key(|e| (e.manifest.time, e.manifest.id()));
     let trust = config.trust(options, &place.data_dir, &report_of(options, &config)).await?;
     let mut text = String::new();
-    if !json && !catalog.entries.is_empty() {
+    if !json && catalog.entries.len() + copies.len() > 0 {
         text.push_str(&format!(
             "{:<43} {:<20} {:<5} {:>10} {:>10}  {}\n",
             "ID", "TIME", "KIND", "SIZE", "REVISION", "SIGNED BY"
         ));
+    }
+    for copy in &copies {
+        text.push_str(&if json { copy.row_as_json() } else { copy.row() });
     }
     for signed in &catalog.entries {
         text.push_str(&if json { row_as_json(signed, &trust) } else { row(signed, &trust) });
@@ -186,7 +197,7 @@ fn row_as_json(signed: &Signed, trust: &Trust) -> String {
 }
 
 async fn restore(options: &Options, args: &RestoreArgs, cancel: &Cancel) -> Result<u8, Error> {
-    let config = Config::load(options, &config::process_environment)?;
+    let config = Config::for_reading(options, &config::process_environment)?;
     let place = config::place(options, &config::process_environment)?;
     let report = report_of(options, &config);
     if let Some(path) = install::roll_forward(&place.data_dir)? {
@@ -209,6 +220,11 @@ async fn restore(options: &Options, args: &RestoreArgs, cancel: &Cancel) -> Resu
                 remedy: "add --force to replace it (it is kept beside), or --output FILE",
             });
         }
+    }
+    if let At::Id(name) = &args.at
+        && legacy::is_name(name)
+    {
+        return legacy::restore(options, args, &config, &place, name).await;
     }
     let (store, catalog) = match open_catalog(&config).await {
         Err(Error::NoRepository { .. }) if args.if_replica_exists => {

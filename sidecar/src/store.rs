@@ -264,28 +264,36 @@ impl Store {
     /// The store fails.
     pub async fn list_objects(&self, folder: &str) -> Result<Vec<Listed>, Error> {
         let below = self.path(folder);
-        let prefix = self.prefix.as_ref();
-        self.inner
-            .list(Some(&below))
-            .map_ok(|meta| {
-                let key = meta.location.as_ref().strip_prefix(prefix).unwrap_or_default();
-                let modified = Timestamp::from_millisecond(meta.last_modified.timestamp_millis());
-                Listed {
-                    key: key.trim_start_matches('/').to_owned(),
-                    size: meta.size,
-                    // A time no clock shows is never older than anything.
-                    modified: modified.unwrap_or(Timestamp::MAX),
-                }
-            })
-            .try_collect()
-            .await
-            .map_err(|e| match self.error("list", folder, &e) {
-                // A listing has nothing else to miss.
-                Error::Store { action, object, store, fault: Fault::NotFound } => {
-                    Error::Store { action, object, store, fault: Fault::NoBucket }
-                }
-                other => other,
-            })
+        let listing = self.inner.list(Some(&below)).map_ok(|meta| self.listed(&meta));
+        listing.try_collect().await.map_err(|e| self.listing_error(folder, &e))
+    }
+
+    /// The objects right at the prefix, without those in folders below it.
+    ///
+    /// # Errors
+    /// The store fails.
+    pub async fn list_top(&self) -> Result<Vec<Listed>, Error> {
+        let prefix = Some(&self.prefix).filter(|prefix| prefix.parts().next().is_some());
+        let listing = self.inner.list_with_delimiter(prefix).await.map_err(|e| self.listing_error("objects", &e))?;
+        Ok(listing.objects.iter().map(|meta| self.listed(meta)).collect())
+    }
+
+    fn listed(&self, meta: &object_store::ObjectMeta) -> Listed {
+        let key = meta.location.as_ref().strip_prefix(self.prefix.as_ref()).unwrap_or_default();
+        let modified = Timestamp::from_millisecond(meta.last_modified.timestamp_millis());
+        // A time no clock shows is never older than anything.
+        let modified = modified.unwrap_or(Timestamp::MAX);
+        Listed { key: key.trim_start_matches('/').to_owned(), size: meta.size, modified }
+    }
+
+    fn listing_error(&self, folder: &str, error: &object_store::Error) -> Error {
+        match self.error("list", folder, error) {
+            // A listing has nothing else to miss.
+            Error::Store { action, object, store, fault: Fault::NotFound } => {
+                Error::Store { action, object, store, fault: Fault::NoBucket }
+            }
+            other => other,
+        }
     }
 
     /// Reads many small objects, a few at a time, in no order.

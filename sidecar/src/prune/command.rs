@@ -82,7 +82,7 @@ impl PruneArgs {
 /// # Errors
 /// There are no rules or no backups, or the store fails.
 pub(crate) async fn command(options: &Options, args: &PruneArgs) -> Result<u8, Error> {
-    let config = Config::load(options, &config::process_environment)?;
+    let config = Config::for_reading(options, &config::process_environment)?;
     let place = config::place(options, &config::process_environment)?;
     let rules = args.rules(config.retention)?;
     let store = config.open_store(Access::Read)?;

@@ -116,7 +116,7 @@ struct Findings {
 /// # Errors
 /// There are no backups, no such point, the wrong key, or the store fails.
 pub(crate) async fn command(options: &Options, args: &VerifyArgs, cancel: &Cancel) -> Result<u8, Error> {
-    let config = Config::load(options, &config::process_environment)?;
+    let config = Config::for_reading(options, &config::process_environment)?;
     let place = config::place(options, &config::process_environment)?;
     let store = config.open_store(Access::Read)?;
     let listed = store.list_objects("v1").await?;
