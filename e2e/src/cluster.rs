@@ -23,10 +23,16 @@ impl Cluster {
     /// found again there by a second start.
     #[must_use]
     pub fn start(folder: &Path, data: &Path) -> Self {
+        Self::start_on("kine", folder, data)
+    }
+
+    /// The same on another kine of `e2e/tools`.
+    #[must_use]
+    pub fn start_on(kine: &str, folder: &Path, data: &Path) -> Self {
         for each in [folder, data] {
             std::fs::create_dir_all(each).expect("a folder can be made");
         }
-        let kine = start_kine(folder, data);
+        let kine = start_kine(kine, folder, data);
         let port = tools::free_port();
         let kubeconfig = write_credentials(folder, port);
         let mut api = start_api(folder, &kine.1, port);
@@ -132,7 +138,7 @@ fn kubectl(kubeconfig: &Path, arguments: &[&str], input: &str) -> Said {
     run(command.arg("--kubeconfig").arg(kubeconfig).arg("--cache-dir").arg(cache).args(arguments), input)
 }
 
-fn start_kine(folder: &Path, data: &Path) -> (Running, String) {
+fn start_kine(program: &str, folder: &Path, data: &Path) -> (Running, String) {
     let address = format!("127.0.0.1:{}", tools::free_port());
     // As vcluster starts it.
     let endpoint = format!(
@@ -142,7 +148,7 @@ fn start_kine(folder: &Path, data: &Path) -> (Running, String) {
     let mut kine = Running::start(
         "kine",
         folder,
-        Command::new(tools::tool("kine"))
+        Command::new(tools::tool(program))
             .args(["--listen-address", &address, "--metrics-bind-address", "0", "--endpoint", &endpoint])
             .current_dir(folder),
     );

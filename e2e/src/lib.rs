@@ -15,6 +15,7 @@ pub mod cluster;
 pub mod crossplane;
 pub mod examples;
 pub mod function;
+pub mod history;
 pub mod job;
 pub mod minio;
 pub mod pod;

@@ -19,7 +19,7 @@ use vcluster_proto::{
     status::{self, Point, State, Status},
 };
 
-use crate::traffic::traffic;
+use crate::traffic::{Call, traffic};
 
 /// The media type of [`Metrics::text`].
 pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -106,6 +106,7 @@ impl Default for Metrics {
         for outcome in ["backed_up", "unchanged", "failed"] {
             drop(all.attempts.get_or_create(&Attempt { outcome }));
         }
+        drop(traffic().calls.get_or_create(&Call { operation: "put", outcome: "ok" }));
         all.register();
         all
     }
