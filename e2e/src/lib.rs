@@ -6,11 +6,12 @@
 //! - [`cluster`]: kine and kube-apiserver; [`minio`]: the store; [`function`]: our gRPC server;
 //! - [`crossplane`]: its real core over such a cluster, with our function behind it;
 //! - [`pod`]: a container of a rendered manifest, run as a process with its mounts as folders; [`job`]: one of the chart;
-//! - [`examples`], [`yaml`]: what was rendered.
+//! - [`examples`], [`yaml`]: what was rendered; [`charts`]: what Helm makes of it.
 //!
 //! Every story is `#[ignore]`d, because it needs programs that `e2e/tools/build` makes:
 //! `E2E_TOOLS_BIN=$(e2e/tools/build) cargo test --package e2e -- --ignored --test-threads=1`.
 
+pub mod charts;
 pub mod cluster;
 pub mod crossplane;
 pub mod examples;
