@@ -167,6 +167,24 @@ fn the_vcluster_charts_own_schema_accepts_the_values() {
     }
 }
 
+/// Everything else an order can bring into the values.
+const MORE_ORDERED: &str = "  kubernetesVersion: \"1.33\"
+  access: {host: shop.team-a.k8s.example.org}
+  values: {sync: {toHost: {ingresses: {enabled: true}}}}
+";
+const MORE_OFFERED: &str = "        kubernetesVersions:
+          \"1.33\": {k8s: v1.33.4, k3s: v1.33.4-k3s1}
+        valuePaths: [sync.toHost]
+        limits:
+          hostSuffixes: [\".{owner}.k8s.example.org\"]
+";
+const MORE_DEFAULTS: &str = "        defaults:
+          values:
+            controlPlane: {statefulSet: {image: {repository: loft-sh/vcluster-oss}}}
+            policies: {networkPolicy: {enabled: true}}
+            sync: {fromHost: {ingressClasses: {enabled: true}}}
+";
+
 #[test]
 #[ignore = "needs the real programs of e2e/tools"]
 fn every_familys_own_schema_accepts_its_values() {
@@ -178,12 +196,20 @@ fn every_familys_own_schema_accepts_its_values() {
         let chart = schema_chart(&data, &version, folder.path());
         let composition = composition.replace("version: 0.36.1", &format!("version: {version}"));
         for distro in ["k8s", "k3s"] {
-            for backup in ["true", "false"] {
-                let spec = format!("\nspec:\n  distro: {distro}\n  deletionPolicy: Delete\n");
+            for (backup, more) in [("true", false), ("false", false), ("true", true)] {
+                let order = if more { MORE_ORDERED } else { "" };
+                let spec = format!("\nspec:\n  distro: {distro}\n  deletionPolicy: Delete\n{order}");
                 let xr = xr
                     .replace("\nspec:\n", &spec)
                     .replace("  backup:\n", &format!("  backup:\n    enabled: {backup}\n"));
-                let story = format!("{version}, {distro}, backup {backup}");
+                let composition = match more {
+                    true => composition
+                        .replace("          mode: chart\n", "          mode: operator\n")
+                        .replace("        limits:\n", MORE_OFFERED)
+                        .replace("        defaults:\n", MORE_DEFAULTS),
+                    false => composition.clone(),
+                };
+                let story = format!("{version}, {distro}, backup {backup}, more {more}");
                 let rendered = function_vcluster::offline::render_files(&xr, &composition, None, None);
                 if distro == "k3s" && number(&version) >= number("0.33.0") {
                     // What the function refuses, the schema would refuse as well.
