@@ -177,12 +177,12 @@ impl Order {
         let host = access::host(xr, platform, made)?;
         let values = xr.spec.values.clone();
         let fingerprint = (!values.is_empty()).then(|| overlay::fingerprint(&values));
-        let values_run = made.is_some_and(|made| made.has_values(fingerprint.as_deref()));
+        let values_run = made.is_some_and(|made| made.remembers(fingerprint.as_deref()));
         let moves = kept.chart_version != running.and_then(Release::chart_version).unwrap_or_default()
             || runs_sidecar != Some(backup)
             || kept.size != fresh.size
             || made.is_some_and(|made| made.host() != host.as_deref())
-            || (made.is_some() && !values_run)
+            || (!values_run && made.is_some_and(|made| !made.has_lost(&values)))
             || platform.charts.vcluster.upgrade == Upgrade::Always;
         Ok(Self {
             server: made.filter(|_| adopted).and_then(Made::server).map(str::to_owned),
@@ -307,7 +307,7 @@ fn builds(xr: &Xr, platform: &Platform, made: Option<Made<'_>>) -> Result<(Build
         sidecar_image: made.sidecar_image().unwrap_or_else(|| fresh.sidecar_image.clone()),
         registry: made.registry().map(str::to_owned),
         import: kept_import,
-        defaults: made.defaults(),
+        defaults: made.defaults(&fresh.defaults),
         size: made.release.size().map(str::to_owned),
         // Without a preset they are those of chart values, or none.
         resources: made.resources().filter(|_| made.release.size().is_some()).cloned(),

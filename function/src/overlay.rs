@@ -20,6 +20,8 @@ use crate::{error::Refusal, forms::Version, xr::Values};
 const TENANTS: &str = "spec.values";
 /// Where the platform's stands.
 const PLATFORMS: &str = "input.defaults.values";
+/// The platform's values travel in an annotation, of which an object bears 256 KiB.
+const MAX_BYTES: usize = 128 << 10;
 /// The longest path that a sentence repeats.
 const MAX_PATH: usize = 200;
 
@@ -31,7 +33,7 @@ pub(crate) fn defaults(values: &Values, home: &str, chart: &str) -> Values {
     }
     values
         .iter()
-        .filter(|(root, _)| roots::problem(root, chart).is_none())
+        .filter(|(root, _)| roots::problem(&[root], chart).is_none())
         .map(|(k, v)| (k.clone(), v.clone()))
         .collect()
 }
@@ -42,8 +44,12 @@ pub(crate) fn defaults(values: &Values, home: &str, chart: &str) -> Values {
 /// The first path that does, or that the platform's own chart does not have.
 pub(crate) fn check_defaults(values: &Values, chart: &str) -> Result<(), Refusal> {
     let era = Era::of(chart);
+    if Value::Object(values.clone()).to_string().len() > MAX_BYTES {
+        let problem = format!("more than {} KiB; write less", MAX_BYTES >> 10);
+        return Err(Refusal::field(PLATFORMS, problem));
+    }
     each(PLATFORMS, values, |path, leaf| {
-        if let Some(problem) = roots::problem(path[0], chart) {
+        if let Some(problem) = roots::problem(path, chart) {
             return Err(problem);
         }
         let limit = limits::closed(era, Binds::Everybody, path);
@@ -98,7 +104,7 @@ impl Tenants<'_> {
     pub(crate) fn check(self) -> Result<(), Refusal> {
         let era = Era::of(self.chart);
         each(TENANTS, self.values, |path, _| {
-            if let Some(problem) = roots::problem(path[0], self.chart) {
+            if let Some(problem) = roots::problem(path, self.chart) {
                 return Err(problem);
             }
             if let Some(limit) = limits::closed(era, Binds::Tenants, path) {

@@ -175,7 +175,7 @@ fn vcluster_release<'o>(
 }
 
 /// Whether everything that is wanted is there; what others have added does not count.
-fn holds(there: &Value, wanted: &Value) -> bool {
+pub(crate) fn holds(there: &Value, wanted: &Value) -> bool {
     match (there, wanted) {
         (Value::Object(there), Value::Object(wanted)) => {
             wanted.iter().all(|(name, value)| there.get(name).is_some_and(|there| holds(there, value)))

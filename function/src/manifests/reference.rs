@@ -18,10 +18,13 @@ const GENERATED: &str = "<!-- Printed from the doc comments of the types; \
 /// Of the pipeline's input.
 pub(super) fn platform() -> String {
     let kind = platform::KIND;
+    let (part, environment) = (platform::environment::PART, platform::environment::ENVIRONMENT);
     let mut page = format!(
         "# {kind} reference\n\n{GENERATED}\n\n\
          The input of the Composition's step: `apiVersion: {API_VERSION}`, `kind: {kind}`. What the platform team decides \
-         for all its tenants. A field that is not listed here is refused, never ignored.\n"
+         for all its tenants. A field that is not listed here is refused, never ignored.\n\n\
+         Parts of it may come from EnvironmentConfigs: key `{part}` of the pipeline's context `{environment}` lies under \
+         the input. Maps join, what both say the input says, and nothing else of the environment is looked at.\n"
     );
     section(&mut page, "", &schema::of::<Platform>(), Defaults::Shown);
     page

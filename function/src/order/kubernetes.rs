@@ -27,7 +27,7 @@ pub(super) fn choose(
     made: Option<Made<'_>>,
     distro: Distro,
 ) -> Result<(Option<Kubernetes>, Option<Kubernetes>), Refusal> {
-    let ran = made.and_then(Made::kubernetes);
+    let ran = made.and_then(|made| made.kubernetes(platform));
     let Some(version) = name(xr, platform, made, distro)? else { return Ok((None, None)) };
     let kept = ran.filter(|(name, _)| *name == version).map(|(_, tag)| tag);
     // The image of another distro is no image of this one.
@@ -44,7 +44,7 @@ fn name<'a>(
     made: Option<Made<'a>>,
     distro: Distro,
 ) -> Result<Option<&'a str>, Refusal> {
-    let ran = made.and_then(Made::kubernetes).map(|(name, _)| name);
+    let ran = made.and_then(|made| made.kubernetes(platform)).map(|(name, _)| name);
     let back = |wanted: &str| ran.is_some_and(|ran| minor(wanted).cmp(&minor(ran)) == Ordering::Less);
     if let Some(wanted) = xr.spec.kubernetes_version.as_deref() {
         return match ran.filter(|_| back(wanted)) {

@@ -7,8 +7,11 @@ use crate::{
     observed::{DEFAULTS_ANNOTATION, KUBERNETES_ANNOTATION, Release, VALUES_ANNOTATION},
     order::{Import, Source},
     platform::Platform,
-    render::family::{
-        Distro, Family, IMPORT_NAME, IN_ORDER, LEGACY_IMAGE, POD_MANAGEMENT, SKIP_IMPORT, is_ours, kubernetes_place,
+    render::{
+        self,
+        family::{
+            Distro, Family, IMPORT_NAME, IN_ORDER, LEGACY_IMAGE, POD_MANAGEMENT, SKIP_IMPORT, is_ours, kubernetes_place,
+        },
     },
     xr::{DeletionPolicy, Values},
 };
@@ -98,22 +101,37 @@ impl<'a> Made<'a> {
         self.release.value_text(host).filter(|_| exposed)
     }
 
-    /// The Kubernetes version it was ordered with, and the tag that was behind it.
-    pub(super) fn kubernetes(self) -> Option<(&'a str, &'a str)> {
-        let image = self.release.value_text(kubernetes_place(self.version, self.distro()))?;
+    /// The Kubernetes version it was ordered with, and the tag that was behind it. Where an edit by hand has lost the
+    /// version, the platform's table knows it by its tag.
+    pub(super) fn kubernetes(self, platform: &'a Platform) -> Option<(&'a str, &'a str)> {
+        let distro = self.distro();
+        let image = self.release.value_text(kubernetes_place(self.version, distro))?;
         let tag = image.strip_prefix(LEGACY_IMAGE).unwrap_or(image);
-        Some((self.release.annotation(KUBERNETES_ANNOTATION)?, tag))
+        let mut table = platform.kubernetes_versions.iter();
+        let known = || table.find(|(_, images)| images.tag(distro) == Some(tag)).map(|(version, _)| version.as_str());
+        Some((self.release.annotation(KUBERNETES_ANNOTATION).or_else(known)?, tag))
     }
 
-    /// The platform's own chart values of the day it was made.
-    pub(super) fn defaults(self) -> Values {
-        let text = self.release.annotation(DEFAULTS_ANNOTATION).unwrap_or_default();
-        serde_json::from_str(text).unwrap_or_default()
+    /// The platform's own chart values of the day it was made. Where an edit by hand has lost the memory of them, today's
+    /// count, if they are there.
+    pub(super) fn defaults(self, today: &Values) -> Values {
+        let text = self.release.annotation(DEFAULTS_ANNOTATION);
+        let remembered = text.and_then(|text| serde_json::from_str(text).ok());
+        remembered.unwrap_or_else(|| if self.holds(today) { today.clone() } else { Values::new() })
     }
 
-    /// Whether it was made with the owner's chart values.
-    pub(super) fn has_values(self, fingerprint: Option<&str>) -> bool {
+    /// Whether it was made with the owner's chart values, as it remembers.
+    pub(super) fn remembers(self, fingerprint: Option<&str>) -> bool {
         self.release.annotation(VALUES_ANNOTATION) == fingerprint
+    }
+
+    /// Whether it has the owner's chart values, and only the memory of them is gone.
+    pub(super) fn has_lost(self, values: &Values) -> bool {
+        !values.is_empty() && self.remembers(None) && self.holds(values)
+    }
+
+    fn holds(self, values: &Values) -> bool {
+        render::holds(self.release.values(), &Value::Object(values.clone()))
     }
 
     /// What its Service tells the vcluster-rancher-operator.

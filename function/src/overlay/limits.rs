@@ -62,6 +62,7 @@ const FUNCTION: &str = "other fields of order and platform decide it";
 const SERVER: &str = "it decides how the API server is reached; use spec.access.host";
 const POD: &str = "it reaches into the pod of the control plane, which holds the keys to the host";
 const HOST: &str = "it leads into the host cluster";
+const CLASSES: &str = "a class is of the whole host cluster: one of priority can push out the pods of others";
 const NAMES: &str = "it decides over names that belong to others";
 
 /// From 0.20 on.
@@ -142,6 +143,8 @@ const CURRENT: &[Limit] = &[
         "a patch can name what is not the tenant's, as the Secret with the store's keys",
     ),
     tenants("sync.toHost.persistentVolumes", &[], "a volume can be a folder of the node"),
+    tenants("sync.toHost.priorityClasses", &[], CLASSES),
+    tenants("sync.toHost.storageClasses", &[], CLASSES),
     tenants("sync.toHost.volumeSnapshotContents", &[], "it can name the snapshot of somebody else"),
 ];
 
@@ -198,6 +201,8 @@ const LEGACY: &[Limit] = &[
     tenants("sync.generic", &[], HOST),
     tenants("sync.nodes", &[], HOST),
     tenants("sync.persistentvolumes", &[], "a volume can be a folder of the node"),
+    tenants("sync.priorityclasses", &[], CLASSES),
+    tenants("sync.storageclasses", &[], CLASSES),
     tenants("sync.volumesnapshots", &[], "it can name the snapshot of somebody else"),
 ];
 

@@ -96,13 +96,26 @@ pub(super) fn has(era: Era, root: &str) -> bool {
     }
 }
 
-/// Why a chart cannot take a word; none: it can.
-pub(super) fn problem(root: &str, chart: &str) -> Option<String> {
+/// What the schema still lists and the templates of 0.36 and later refuse.
+const GONE: &[&[&str]] = &[
+    &["deploy", "volumeSnapshotController"],
+    &["rbac", "enableVolumeSnapshotRules"],
+    &["sync", "fromHost", "volumeSnapshotClasses"],
+    &["sync", "toHost", "volumeSnapshotContents"],
+    &["sync", "toHost", "volumeSnapshots"],
+];
+
+/// Why a chart cannot take what stands at a path; none: it can.
+pub(super) fn problem(path: &[&str], chart: &str) -> Option<String> {
+    let root = path.first().copied().unwrap_or_default();
     let line = Version::known_vcluster(chart).map_or(u64::MAX, |version| version.minor());
     let known = match Era::of(chart) {
         Era::Legacy => has(Era::Legacy, root),
         Era::Current => CURRENT.iter().any(|(word, first, last)| *word == root && (*first..=*last).contains(&line)),
     };
+    if known && line >= 36 && GONE.iter().any(|gone| path.starts_with(gone)) {
+        return Some(format!("vcluster chart {chart} has given up volume snapshots; remove it"));
+    }
     if known {
         return None;
     }

@@ -52,6 +52,8 @@ fn what_is_closed_is_closed_whatever_the_platform_allows() {
         json!({"sync": {"toHost": {"namespaces": {"enabled": true}}}}),
         json!({"sync": {"toHost": {"persistentVolumes": {"enabled": true}}}}),
         json!({"sync": {"toHost": {"customResources": {"releases.helm.crossplane.io": {"enabled": true}}}}}),
+        json!({"sync": {"toHost": {"priorityClasses": {"enabled": true}}}}),
+        json!({"sync": {"toHost": {"storageClasses": {"enabled": true}}}}),
         json!({"sync": {"toHost": {"pods": {"patches": [{"path": "spec.volumes"}]}}}}),
         json!({"sync": {"toHost": {"gatewayApi": {"gateways": {"patches": []}}}}}),
         // A leaf where a branch is would take everything below it along.
@@ -198,6 +200,12 @@ fn what_is_allowed_is_had_and_nothing_beside_it() {
     );
     assert_eq!(tenants(json!({"sleepMode": {"enabled": true}}), &["sleepMode"], "0.31.3"), Ok(()));
     assert_eq!(tenants(json!({"syncer": {"resources": {"a": 1}}}), &["syncer"], "0.19.10"), Ok(()));
+    let snapshots = json!({"sync": {"toHost": {"volumeSnapshots": {"enabled": true}}}});
+    assert_eq!(tenants(snapshots.clone(), &["sync"], "0.35.3"), Ok(()));
+    assert_eq!(
+        tenants(snapshots, &["sync"], "0.36.1").expect_err("the chart would fail"),
+        "spec.values.sync.toHost.volumeSnapshots.enabled: vcluster chart 0.36.1 has given up volume snapshots; remove it"
+    );
     let none = tenants(json!({"sync": {"toHost": {"ingresses": {"enabled": true}}}}), &[], "0.36.1");
     assert_eq!(
         none.expect_err("nothing is allowed"),
@@ -231,6 +239,8 @@ fn the_platforms_own_values_reach_further_but_never_the_backups() {
     ] {
         assert_eq!(check(values.clone()), Ok(()), "{values}");
     }
+    let long = json!({"experimental": {"deploy": {"vcluster": {"manifests": "x".repeat(128 << 10)}}}});
+    assert_eq!(check(long), Err("input.defaults.values: more than 128 KiB; write less".to_owned()));
     let refused = [
         json!({"controlPlane": {"statefulSet": {"sidecarContainers": []}}}),
         json!({"controlPlane": {"statefulSet": {"highAvailability": {"replicas": 2}}}}),

@@ -112,6 +112,16 @@ fn an_owner_is_one_label_and_never_more() {
 }
 
 #[test]
+fn a_namespaced_xr_is_its_namespaces() {
+    let world = world().namespaced();
+    let namespace = world.xr["metadata"]["namespace"].as_str().expect("a namespace").to_owned();
+    let host = format!("shop.{namespace}.k8s.example.org");
+    assert_eq!(server(&asking(&world, &host)), format!("https://{host}:443"));
+    let labelled = world.with(|w| w.xr["metadata"]["labels"]["crossplane.io/claim-namespace"] = json!("other"));
+    assert!(asking(&labelled, "shop.other.k8s.example.org").refusal().starts_with("spec.access.host: "));
+}
+
+#[test]
 fn a_default_host_is_for_new_vclusters_and_filled_in() {
     let template = |w: &mut World| w.input["defaults"]["access"] = json!({"host": "{key}.{owner}.k8s.example.org"});
     let new = World::new().with(template);

@@ -79,6 +79,27 @@ fn the_owners_edit_of_values_restarts_and_takes_what_waits_along() {
     }
 }
 
+/// The memory of a Release is an annotation, and anybody who may edit the Release can take it away.
+#[test]
+fn a_memory_that_is_lost_by_hand_restarts_nothing() {
+    let world = allowing(&["sync.toHost"]).with(|w| {
+        w.input["defaults"]["values"] =
+            json!({"controlPlane": {"statefulSet": {"scheduling": {"nodeSelector": {"a": "b"}}}}});
+        w.input["kubernetesVersions"] = json!({"1.33": {"k8s": "v1.33.4"}});
+        w.input["defaults"]["kubernetesVersion"] = json!("1.33");
+        w.xr["spec"]["values"] = ingresses(true);
+    });
+    let world = world.lived();
+    let before = vcluster(&world);
+    for annotation in ["default-values", "values", "kubernetes-version"] {
+        let lost = world.clone().with(|w| {
+            let annotations = w.find("vcluster")["metadata"]["annotations"].as_object_mut().expect("annotations");
+            assert!(annotations.remove(&format!("vcluster.fn.crossplane.io/{annotation}")).is_some(), "{annotation}");
+        });
+        assert_eq!(vcluster(&lost), before, "{annotation} is written again, and nothing else");
+    }
+}
+
 #[test]
 fn what_runs_outlives_a_platform_that_allows_less() {
     let world = allowing(&["sync.toHost"]).with(|w| w.xr["spec"]["values"] = ingresses(true)).lived();
