@@ -361,16 +361,20 @@ pub fn set_databases_aside(data_dir: &Path) -> Result<Vec<PathBuf>, Error> {
     let mut moved = Vec::new();
     for target in [Layout::K8s, Layout::K3s].map(|layout| data_dir.join(layout.database())) {
         let kept = with_suffix(&target, &suffix);
-        if target.is_file() {
+        let there = target.is_file();
+        if there {
             close_old(&target)?;
-            moved.push(kept.clone());
         }
         if folder_of(&target).is_dir() {
             for step in Plan::moves(&target, &kept) {
                 step.take()?;
             }
             sync_folder(folder_of(&target))?;
+        }
+        if there {
+            // Only now that there is a newer one: done again, it must not take what the first time kept.
             forget_older(&target, &kept)?;
+            moved.push(kept);
         }
     }
     Ok(moved)
@@ -698,6 +702,9 @@ mod tests {
         }
         assert_eq!(set_databases_aside(dir.path()).expect("moved").len(), 2);
         assert!([Layout::K8s, Layout::K3s].iter().all(|layout| !dir.path().join(layout.database()).exists()));
+        let first = names(dir.path()).into_iter().find(|name| name.contains(KEPT_INFIX)).expect("kept");
+        let earlier = first.replace("-empty-", "-empty-1");
+        std::fs::rename(dir.path().join(first), dir.path().join(earlier)).expect("renamed");
         assert!(set_databases_aside(dir.path()).expect("again").is_empty(), "killed in between, it is done again");
         let kept = names(dir.path()).into_iter().find(|name| name.contains(KEPT_INFIX)).expect("kept");
         assert_eq!(rows(&dir.path().join(kept)), 3);

@@ -1,6 +1,6 @@
 //! Whom a backup is sealed for and who can open it. Secrets live in types whose `Debug` shows nothing.
 
-use std::{fmt, io::Write, os::unix::fs::OpenOptionsExt, path::Path};
+use std::{fmt, io::Write, os::unix::fs::OpenOptionsExt, path::Path, sync::LazyLock};
 
 use age::{scrypt, x25519};
 use secrecy::{ExposeSecret, SecretString};
@@ -41,12 +41,22 @@ impl Recipients {
         if keys.is_empty() { Err(Error::NoKey) } else { Ok(Self::Keys(keys)) }
     }
 
-    /// Something that changes when the recipients do, and tells nothing about a passphrase.
+    /// Something that changes when the recipients do. Of a passphrase it tells nothing, and is another in each run of the
+    /// program: it may be written down, and a chain never goes on under a passphrase that nobody compared.
     #[must_use]
     pub fn fingerprint(&self) -> String {
+        static OF_THIS_RUN: LazyLock<[u8; blake3::KEY_LEN]> = LazyLock::new(|| {
+            *blake3::hash(x25519::Identity::generate().to_string().expose_secret().as_bytes()).as_bytes()
+        });
         match self {
-            Self::Keys(keys) => keys.iter().map(ToString::to_string).collect::<Vec<_>>().join(","),
-            Self::Passphrase(_) => "passphrase".into(),
+            Self::Keys(keys) => {
+                let mut keys: Vec<_> = keys.iter().map(ToString::to_string).collect();
+                keys.sort();
+                keys.join(",")
+            }
+            Self::Passphrase(passphrase) => {
+                blake3::keyed_hash(&OF_THIS_RUN, passphrase.expose_secret().as_bytes()).to_hex().to_string()
+            }
         }
     }
 }
@@ -213,6 +223,15 @@ mod tests {
         assert_eq!(age::decrypt(&identities.keys[0], &sealed).expect("opens"), b"x");
         let wrong = open_generation_key(&made.sealed, &SecretString::from("battery"), "g/1");
         assert!(matches!(wrong, Err(Error::WrongKey { .. })));
+    }
+
+    #[test]
+    fn another_passphrase_is_noticed_and_neither_is_told() {
+        let fingerprint = |text: &str| Recipients::Passphrase(SecretString::from(text)).fingerprint();
+        assert_eq!(fingerprint("correct horse"), fingerprint("correct horse"));
+        assert_ne!(fingerprint("correct horse"), fingerprint("battery"));
+        // What anybody could compute from a guess would be a way to try guesses.
+        assert_ne!(fingerprint("battery"), blake3::hash(b"battery").to_hex().to_string());
     }
 
     #[test]

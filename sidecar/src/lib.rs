@@ -1,22 +1,24 @@
 //! Consistent, encrypted, signed backups of a vcluster's SQLite database, and their restore.
 //!
 //! ```text
-//! backup    sqlite -> payload -> seal -> store (data) -> manifest -> store (manifest = commit)
-//!             |         tar      zstd+age   SHA-256        Ed25519
+//! backup    sqlite -> capture -> payload, changes -> seal -> lineage: store (data) -> manifest -> store (commit)
+//!             |       plan, table   tar     pages  zstd+age      SHA-256       Ed25519
 //!           one read transaction; no checkpoint, ever
 //!
-//! restore   install <- payload <- seal <- store (data) <- catalog <- manifest <- store (list)
-//!             |        root of     age+zstd   size and       newest     signature
-//!           one rename  the pages             SHA-256        by chain   and trust
+//! restore   install <- payload, changes <- seal <- store (data) <- catalog <- manifest <- store (list)
+//!             |        root of the pages  age+zstd   size and      newest and   signature
+//!           one rename, at each link                 SHA-256       its chain    and trust
 //! ```
 //!
 //! The two lines mirror each other: what one writes, the other asserts. Pure rooms, which know neither clock nor disk
-//! nor network: [`pages`], [`manifest`], [`catalog`] but for its loading, [`init`], [`objects`], [`pace`], [`retention`]. The only room that opens the live
+//! nor network: [`pages`], [`plan`], [`manifest`], [`catalog`] but for its loading, [`init`], [`objects`], [`pace`], [`retention`]. The only room that opens the live
 //! database is [`sqlite`]; the only one that knows object stores is [`store`]; the only one that decides about retries
 //! is [`run`].
 
 pub mod backup;
+pub mod capture;
 pub mod catalog;
+pub mod changes;
 pub mod check;
 pub mod cli;
 pub mod config;
@@ -30,6 +32,7 @@ pub mod install;
 pub mod keys;
 pub mod kine;
 pub mod legacy;
+pub mod lineage;
 pub mod listen;
 pub mod lock;
 pub mod manifest;
@@ -40,6 +43,7 @@ pub mod owner;
 pub mod pace;
 pub mod pages;
 pub mod payload;
+pub mod plan;
 pub mod program;
 pub mod progress;
 pub mod proof;
@@ -56,6 +60,7 @@ pub mod signing;
 pub mod sqlite;
 pub mod start;
 pub mod store;
+pub mod table;
 pub mod traffic;
 pub mod verify;
 

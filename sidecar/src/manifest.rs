@@ -41,6 +41,15 @@ impl Kind {
             Self::Delta => "delta",
         }
     }
+
+    /// How the data object's key ends.
+    #[must_use]
+    pub fn ending(self) -> &'static str {
+        match self {
+            Self::Full => "tar.zst.age",
+            Self::Diff | Self::Delta => "pages.zst.age",
+        }
+    }
 }
 
 /// Which distro's paths a backup holds.

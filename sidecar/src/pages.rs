@@ -11,9 +11,12 @@
 /// Bytes of a leaf.
 pub const LEAF_BYTES: usize = 16;
 
+/// The digest of a page at its place.
+pub type Leaf = [u8; LEAF_BYTES];
+
 /// The digest of one page at its place; page numbers begin at 1.
 #[must_use]
-pub fn leaf(number: u32, page: &[u8]) -> [u8; LEAF_BYTES] {
+pub fn leaf(number: u32, page: &[u8]) -> Leaf {
     let mut hasher = blake3::Hasher::new();
     hasher.update(&number.to_le_bytes());
     hasher.update(page);
@@ -41,8 +44,13 @@ impl Root {
 
     /// Takes the next page.
     pub fn push(&mut self, page: &[u8]) {
-        self.hasher.update(&leaf(self.next, page));
-        self.next += 1;
+        self.push_leaf(&leaf(self.next, page));
+    }
+
+    /// Takes the next page's leaf.
+    pub fn push_leaf(&mut self, leaf: &Leaf) {
+        self.hasher.update(leaf);
+        self.next = self.next.saturating_add(1);
     }
 
     /// The root in hex, or nothing if pages are missing or too many.
@@ -50,6 +58,14 @@ impl Root {
     pub fn finish(self) -> Option<String> {
         (self.next.checked_sub(1) == Some(self.page_count)).then(|| self.hasher.finalize().to_hex().to_string())
     }
+}
+
+/// The root of these leaves.
+#[must_use]
+pub fn root_of(page_size: u32, leaves: &[Leaf]) -> Option<String> {
+    let mut root = Root::new(page_size, u32::try_from(leaves.len()).ok()?);
+    leaves.iter().for_each(|leaf| root.push_leaf(leaf));
+    root.finish()
 }
 
 #[cfg(test)]
@@ -70,6 +86,12 @@ mod tests {
         assert_ne!(leaf(1, b"aaaa"), leaf(2, b"aaaa"), "the same page elsewhere");
         // Fixed for ever: stored manifests hold such roots.
         assert_eq!(base, "dd8f8a2c940992ad592a5d05894ca988915f160575efbf699034526608e75fa3");
+    }
+
+    #[test]
+    fn leaves_give_the_root_of_their_pages() {
+        let leaves = [leaf(1, b"aaaa"), leaf(2, b"bbbb")];
+        assert_eq!(root_of(4, &leaves), root(&[b"aaaa", b"bbbb"], 2));
     }
 
     #[test]

@@ -15,7 +15,8 @@ use crate::{
     error::Error,
     install::Cancel,
     manifest::{Layout, Manifest},
-    owner, pages,
+    owner,
+    pages::{self, Leaf},
 };
 
 /// A certificate or key is a few KiB; an archive that claims more is not ours.
@@ -87,7 +88,8 @@ fn header(size: u64, mode: u32, modified_seconds: u64) -> tar::Header {
     header
 }
 
-/// Reads the archive back: the database goes to `work`, PKI and token are returned. Nothing is written anywhere else.
+/// Reads the archive back: the database goes to `work`, PKI and token are returned, and a leaf for each page. Nothing is
+/// written anywhere else.
 ///
 /// # Errors
 /// [`Error::Damaged`] when names, sizes or the root of the pages are not those the manifest names.
@@ -96,20 +98,20 @@ pub fn read_full(
     manifest: &Manifest,
     work: &mut File,
     cancel: &Cancel,
-) -> Result<Vec<PkiFile>, Error> {
+) -> Result<(Vec<PkiFile>, Vec<Leaf>), Error> {
     let damaged = |why: &str| Error::Damaged { object: format!("backup {}", manifest.id()), why: why.to_owned() };
     let cut = |_| damaged("it ends too early or is bent");
     let mut archive = tar::Archive::new(reader);
     let mut files = Vec::new();
-    let mut root = None;
+    let mut leaves = None;
     for entry in archive.entries().map_err(cut)? {
         let mut entry = entry.map_err(cut)?;
         let path = entry.path().map_err(cut)?.into_owned();
-        if root.is_some() || !entry.header().entry_type().is_file() {
+        if leaves.is_some() || !entry.header().entry_type().is_file() {
             return Err(damaged("it holds something after the database, or something that is no file"));
         }
         if path == Path::new(manifest.layout.database()) {
-            root = Some(copy_database(&mut entry, manifest, work, cancel)?);
+            leaves = Some(copy_database(&mut entry, manifest, work, cancel)?);
         } else if is_pki(&path, manifest.layout) && entry.size() <= PKI_FILE_BYTES && files.len() < PKI_FILES {
             let mode = entry.header().mode().map_err(cut)? & 0o777;
             let mut bytes = Vec::new();
@@ -119,38 +121,39 @@ pub fn read_full(
             return Err(damaged("it holds a file that does not belong there"));
         }
     }
-    if root.as_deref() != Some(&manifest.root) {
+    let leaves = leaves.unwrap_or_default();
+    if pages::root_of(manifest.page_size, &leaves).as_ref() != Some(&manifest.root) {
         return Err(damaged("its pages are not those the manifest names"));
     }
-    Ok(files)
+    Ok((files, leaves))
 }
 
-/// Copies page by page, so that the root is that of what was written.
+/// Copies page by page, so that the leaves are those of what was written.
 fn copy_database(
     entry: &mut impl Read,
     manifest: &Manifest,
     work: &mut File,
     cancel: &Cancel,
-) -> Result<String, Error> {
+) -> Result<Vec<Leaf>, Error> {
     let damaged = |why: &str| Error::Damaged { object: format!("backup {}", manifest.id()), why: why.to_owned() };
     let page_size = manifest.page_size;
     if !page_size.is_power_of_two() || !(512..=65_536).contains(&page_size) {
         return Err(damaged("its page size is none of SQLite's"));
     }
     let mut page = vec![0; page_size as usize];
-    let mut root = pages::Root::new(page_size, manifest.page_count);
+    let mut leaves = Vec::new();
     let mut writer = std::io::BufWriter::with_capacity(1 << 18, work);
-    for _ in 0..manifest.page_count {
+    for number in 1..=manifest.page_count {
         cancel.check()?;
         entry.read_exact(&mut page).map_err(|_| damaged("it ends too early or is bent"))?;
-        root.push(&page);
+        leaves.push(pages::leaf(number, &page));
         writer.write_all(&page).map_err(|source| Error::Seal { action: "write the restored database", source })?;
     }
     writer.flush().map_err(|source| Error::Seal { action: "write the restored database", source })?;
     if entry.read(&mut [0]).map_err(|_| damaged("it is bent"))? != 0 {
         return Err(damaged("its database is larger than the manifest says"));
     }
-    root.finish().ok_or_else(|| damaged("pages are missing"))
+    Ok(leaves)
 }
 
 /// Writes PKI and token files that are absent, whole or not at all; those that are there stay. They belong to whom the
@@ -239,7 +242,8 @@ mod tests {
         let mut manifest = example("g", 1);
         root.clone_into(&mut manifest.root);
         let mut work = tempfile::tempfile().expect("a file");
-        read_full(&archive.into_inner().expect("an archive")[..], &manifest, &mut work, &Cancel::default())
+        let archive = archive.into_inner().expect("an archive");
+        read_full(&archive[..], &manifest, &mut work, &Cancel::default()).map(|(files, _)| files)
     }
 
     fn root(page: &[u8]) -> String {

@@ -238,14 +238,14 @@ async fn restore(options: &Options, args: &RestoreArgs, cancel: &Cancel) -> Resu
     if args.at == At::Latest {
         start::check_pin(&catalog, pin.as_ref(), store.url())?;
     }
+    let chain = catalog.chain(&chosen)?;
     if args.dry_run {
         return print(&describe("would restore", &chosen));
     }
     let identities = config::identities(options, &config::process_environment)?;
-    let links = catalog.chain(&chosen).unwrap_or_else(|_| vec![&chosen]);
-    let bytes = links.iter().map(|link| link.manifest.data.size).sum();
+    let bytes = chain.iter().map(|link| link.manifest.data.size).sum();
     let bar = Bar::receiving("restoring", bytes, "checking");
-    let fetched = restore::fetch(&store, &chosen, &identities, &place.spool_dir, cancel.clone()).await?;
+    let fetched = restore::fetch(&store, &chain, &identities, &place.spool_dir, cancel.clone()).await?;
     let purpose = Purpose {
         seen: catalog.highest_revision(&trust).max(pin.map_or(0, |p| p.revision)),
         request: args.request_id.clone(),

@@ -2,15 +2,21 @@
 //! chain (in `catalog`), size and digest of the ciphertext, the key, the root of the pages, SQLite's own integrity
 //! check, and only then one rename.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use futures::{StreamExt, TryStreamExt};
 
 use crate::{
+    changes::{self, Restored},
     error::Error,
     install::{self, Cancel, Work},
     keys::{self, Identities},
     kine::{Marker, Recipe},
     lock::Lock,
-    manifest::{Kind, Layout, Manifest, Signed},
+    manifest::{Layout, Manifest, Signed},
     payload::{self, PkiFile},
     requests::Ledger,
     seal, sqlite,
@@ -50,34 +56,57 @@ pub struct Outcome {
     pub remarks: Vec<String>,
 }
 
-/// A backup whose ciphertext is here and is what the manifest names.
+/// A backup whose ciphertext is here, with all that it builds on, and is what the manifests name.
 pub struct Fetched {
+    /// The backup itself.
     manifest: Manifest,
-    ciphertext: std::fs::File,
-    identities: Identities,
+    /// A full, then what was built on it; never empty.
+    links: Vec<Link>,
     cancel: Cancel,
 }
 
-/// Gets a backup's ciphertext into the spool and finds the key that opens it.
+/// One backup of a chain.
+struct Link {
+    manifest: Manifest,
+    ciphertext: std::fs::File,
+    identities: Identities,
+}
+
+/// Gets the ciphertext of a backup and of all that it builds on into the spool, and finds the keys that open it. `chain`
+/// is what [`crate::catalog::Catalog::chain`] gives for the backup.
 ///
 /// # Errors
-/// The store fails, the object is not what its manifest says, or there is no key.
+/// The store fails, an object is not what its manifest says, or there is no key.
 pub async fn fetch(
     store: &Store,
-    signed: &Signed,
+    chain: &[&Signed],
     identities: &Identities,
     spool_dir: &Path,
     cancel: Cancel,
 ) -> Result<Fetched, Error> {
-    let manifest = signed.manifest.clone();
-    let damaged = |why: String| Error::Damaged { object: manifest.data.key.clone(), why };
-    if manifest.kind != Kind::Full {
-        return Err(damaged(format!(
-            "it is a {}, which this version cannot restore; use a newer one",
-            manifest.kind.as_str()
-        )));
+    /// Downloads under way: a chain is many small objects.
+    const AT_ONCE: usize = 4;
+    let manifest = chain.last().ok_or_else(|| Error::NoRepository { store: store.url().to_owned() })?.manifest.clone();
+    let mut keys = Vec::new();
+    let mut unlocked: BTreeMap<&Option<String>, Identities> = BTreeMap::new();
+    for link in chain {
+        // One for each generation, and it takes a while.
+        let of_generation = &link.manifest.identity;
+        if !unlocked.contains_key(of_generation) {
+            unlocked.insert(of_generation, unlock(store, &link.manifest, identities).await?);
+        }
+        keys.push(unlocked[of_generation].clone());
     }
-    let identities = unlock(store, &manifest, identities).await?;
+    let links = futures::stream::iter(chain.iter().zip(keys))
+        .map(|(link, identities)| download(store, &link.manifest, identities, spool_dir))
+        .buffered(AT_ONCE)
+        .try_collect()
+        .await?;
+    Ok(Fetched { manifest, links, cancel })
+}
+
+async fn download(store: &Store, manifest: &Manifest, identities: Identities, spool_dir: &Path) -> Result<Link, Error> {
+    let damaged = |why: String| Error::Damaged { object: manifest.data.key.clone(), why };
     let (ciphertext, digest) = store.download(&manifest.data.key, store::spool(spool_dir)?, manifest.data.size).await?;
     if digest.size != manifest.data.size {
         let (got, want) = (digest.size, manifest.data.size);
@@ -86,7 +115,7 @@ pub async fn fetch(
     if digest.sha256 != manifest.data.sha256 {
         return Err(damaged("its bytes are not those its manifest names".into()));
     }
-    Ok(Fetched { manifest, ciphertext, identities, cancel })
+    Ok(Link { manifest: manifest.clone(), ciphertext, identities })
 }
 
 /// Looks whether a backup is there and opens with these keys, by its first bytes.
@@ -116,18 +145,32 @@ async fn unlock(store: &Store, manifest: &Manifest, identities: &Identities) -> 
 }
 
 impl Fetched {
-    /// Decrypts and checks into `work`, which is no database anybody knows of yet.
+    /// Decrypts and checks into `work`, which is no database anybody knows of yet: the full, then what was built on it,
+    /// the root compared after each.
     fn open_into(&self, work: &mut std::fs::File) -> Result<Vec<PkiFile>, Error> {
-        let ciphertext = self
-            .ciphertext
-            .try_clone()
-            .map_err(|source| Error::Seal { action: "read the downloaded backup", source })?;
-        let plain = seal::open(ciphertext, &self.identities, &self.manifest.id())?;
-        payload::read_full(plain, &self.manifest, work, &self.cancel)
+        let (mut files, mut leaves) = (Vec::new(), Vec::new());
+        let mut parent: Option<&Manifest> = None;
+        for link in &self.links {
+            let ciphertext = link
+                .ciphertext
+                .try_clone()
+                .map_err(|source| Error::Seal { action: "read the downloaded backup", source })?;
+            let plain = seal::open(ciphertext, &link.identities, &link.manifest.id())?;
+            if let Some(parent) = parent {
+                let mut restored = Restored { file: work, leaves };
+                changes::apply(plain, &link.manifest, parent, &mut restored, &self.cancel)?;
+                leaves = restored.leaves;
+            } else {
+                (files, leaves) = payload::read_full(plain, &link.manifest, work, &self.cancel)?;
+            }
+            parent = Some(&link.manifest);
+        }
+        Ok(files)
     }
 
-    fn size(&self) -> u64 {
-        u64::from(self.manifest.page_size) * u64::from(self.manifest.page_count)
+    /// Bytes of the database, at its largest on the way.
+    fn room(&self) -> u64 {
+        self.links.iter().map(|link| link.manifest.size()).max().unwrap_or(0)
     }
 
     /// Restores into a data directory. PKI and token files that are absent are written, others stay.
@@ -139,7 +182,7 @@ impl Fetched {
         let _alone = Lock::take(data_dir)?;
         install::roll_forward(data_dir)?;
         let layout = self.layout_for(data_dir)?;
-        let mut work = Work::create(&data_dir.join(layout.database()), self.size())?;
+        let mut work = Work::create(&data_dir.join(layout.database()), self.room())?;
         let mut pki = self.open_into(&mut work.file)?;
         if layout != self.manifest.layout || purpose.clone {
             // k3s's files would make the syncer migrate once more, over the restored database; and a clone has its own.
@@ -169,7 +212,7 @@ impl Fetched {
         Ok(Outcome {
             point: id,
             path,
-            size_bytes: self.size(),
+            size_bytes: self.manifest.size(),
             revision: made.map(|made| made.revision),
             pki_files,
             remarks,
@@ -207,7 +250,7 @@ impl Fetched {
         Ok(Outcome {
             point: self.manifest.id(),
             path: path.to_owned(),
-            size_bytes: self.size(),
+            size_bytes: self.manifest.size(),
             revision: None,
             pki_files: 0,
             remarks: Vec::new(),

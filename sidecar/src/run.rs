@@ -28,12 +28,14 @@ use self::{
     farewell::{PUBLISH_WITHIN, STOP_WITHIN},
 };
 use crate::{
-    backup::{Lineage, Mark, Place},
+    backup::Place,
+    capture::{Captured, Mark},
     cli::{Options, RunArgs},
     config::{self, Config},
     error::Error,
     event::Watch,
     health::Health,
+    lineage::Lineage,
     listen::Shown,
     lock::Lock,
     manifest::{Layout, Signed},
@@ -116,11 +118,12 @@ struct Daemon {
     store: Option<(store::Config, Store)>,
     signer: Option<Signer>,
     lineage: Option<Lineage>,
+    /// A copy that the store has not taken yet: it is offered again, not made again.
+    pending: Option<Captured>,
     /// Nobody else backs up or restores here meanwhile.
     lock: Option<Lock>,
-    /// The last backup of this run, and when it was last seen in the store.
-    newest: Option<Signed>,
-    looked_at: Instant,
+    /// When the store was last seen to hold everything that the newest backup needs; nothing while that is in doubt.
+    looked_at: Option<Instant>,
     /// What the last backup held; nothing after a failure.
     mark: Option<Mark>,
     status: Status,
@@ -149,6 +152,7 @@ impl Daemon {
             store: None,
             signer: None,
             lineage: None,
+            pending: None,
             mark: None,
             status: Status::default(),
             failures: 0,
@@ -156,8 +160,7 @@ impl Daemon {
             said_of_settings: Said::default(),
             said_of_report: Said::default(),
             lock: None,
-            newest: None,
-            looked_at: Instant::now(),
+            looked_at: None,
             pass: Duration::ZERO,
             outcome: None,
             shown: Arc::new(Shown { metrics: Metrics::default(), health: Health::new(Instant::now()) }),

@@ -98,7 +98,8 @@ fn outcome(from: &str, succeeded: bool, message: String) -> Outcome {
 /// A point that was found.
 struct Found {
     store: Store,
-    signed: Signed,
+    /// The point is the last; before it what it builds on.
+    chain: Vec<Signed>,
     /// Of the cluster's own store.
     own_store: Store,
     own: Catalog,
@@ -136,9 +137,9 @@ async fn find(asked: &Asked<'_>, request: &settings::Restore) -> Result<Option<F
     {
         check_pin(&candidates, pin.as_ref(), store.url())?;
     }
-    let signed = candidates.select(&at, &trust)?.clone();
+    let chain = catalog.chain(candidates.select(&at, &trust)?)?.into_iter().cloned().collect();
     let seen = own.highest_revision(&trust).max(catalog.highest_revision(&trust)).max(pin.map_or(0, |p| p.revision));
-    Ok(Some(Found { store, signed, own_store, own, trust, served, seen, clone: request.from.is_some() }))
+    Ok(Some(Found { store, chain, own_store, own, trust, served, seen, clone: request.from.is_some() }))
 }
 
 /// An id may be of an earlier life; `latest` and a time mean this one, or the earlier ones if this has none yet.
@@ -197,8 +198,9 @@ async fn can_serve(asked: &Asked<'_>, request: &settings::Restore) -> Result<Rea
         return Err(Error::NoIdentity { point: request.at.clone() });
     }
     let Some(found) = find(asked, request).await? else { return Ok(Ready::Served(ended(asked, &request.id)?)) };
-    restore::can_open(&found.store, &found.signed, &identities).await?;
-    Ok(Ready::Yes(format!("backup {}", found.signed.manifest.id())))
+    let point = found.chain.last().ok_or_else(|| Error::NoRepository { store: found.store.url().to_owned() })?;
+    restore::can_open(&found.store, point, &identities).await?;
+    Ok(Ready::Yes(format!("backup {}", point.manifest.id())))
 }
 
 fn ended(asked: &Asked<'_>, id: &str) -> Result<status::Restore, Error> {
@@ -245,7 +247,8 @@ pub async fn serve(asked: &Asked<'_>, cancel: &Cancel) -> Result<Option<restore:
     let Some(request) = &config.restore else { return Ok(None) };
     let Some(found) = find(asked, request).await? else { return Ok(None) };
     let identities = config::identities(options, &config::process_environment)?;
-    let fetched = restore::fetch(&found.store, &found.signed, &identities, &place.spool_dir, cancel.clone()).await?;
+    let chain: Vec<&Signed> = found.chain.iter().collect();
+    let fetched = restore::fetch(&found.store, &chain, &identities, &place.spool_dir, cancel.clone()).await?;
     let mut seen = found.seen;
     if let Some(last) = last_backup(asked, &found).await? {
         seen = seen.max(last.manifest.revision);

@@ -265,7 +265,8 @@ async fn restore_newest(found: Found<'_>, cancel: &Cancel) -> Result<String, Err
     check_pin(&candidates, pin.as_ref(), store.url())?;
     let chosen = candidates.select(&At::Latest, &trust)?;
     let identities = config::identities(options, &config::process_environment)?;
-    let fetched = restore::fetch(store, chosen, &identities, &place.spool_dir, cancel.clone()).await?;
+    let chain = catalog.chain(chosen)?;
+    let fetched = restore::fetch(store, &chain, &identities, &place.spool_dir, cancel.clone()).await?;
     let purpose = Purpose {
         seen: catalog.highest_revision(&trust).max(pin.map_or(0, |p| p.revision)),
         request: None,

@@ -135,8 +135,8 @@ pub async fn restore(
 ) -> Result<Restored, Error> {
     let Trial { identities, scratch, cancel } = trial;
     let begun = Instant::now();
-    catalog.chain(point)?;
-    let fetched = restore::fetch(store, point, identities, scratch, cancel.clone()).await?;
+    let chain = catalog.chain(point)?;
+    let fetched = restore::fetch(store, &chain, identities, scratch, cancel.clone()).await?;
     let purpose = Purpose { seen: catalog.highest_revision(trust), ..Purpose::default() };
     let data_dir = scratch.join("data");
     std::fs::create_dir(&data_dir).map_err(Error::file("make the folder", &data_dir))?;

@@ -75,8 +75,8 @@ impl Bench {
     }
 
     async fn fetch(&self, catalog: &Catalog, signed: &Signed) -> Result<restore::Fetched, Error> {
-        let _ = catalog.chain(signed)?;
-        restore::fetch(&self.store, signed, &self.identities, &self.place.spool_dir, Cancel::default()).await
+        let chain = catalog.chain(signed)?;
+        restore::fetch(&self.store, &chain, &self.identities, &self.place.spool_dir, Cancel::default()).await
     }
 
     /// Every backup the store lists restores, and the newest holds one of these numbers of rows.

@@ -196,6 +196,7 @@ fn a_sidecar_that_was_killed_leaves_no_socket_in_the_way() {
     assert!(pod.path("spool/control.sock").exists());
     pod.succeed(&["backup"]);
     let before = pod.objects(".json").len();
+    pod.database().write(1);
     let running = pod.start(&["run"]);
     wait_until("its answer", || pod.path("spool/control.sock").exists() && pod.run(&["backup"]).status.success());
     assert!(pod.objects(".json").len() > before);

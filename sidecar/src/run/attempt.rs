@@ -1,22 +1,26 @@
 //! One try: look at everything that may have changed, then back up what has.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
 use super::{Daemon, Done, account::point, address};
 use crate::{
-    backup::{self, Lineage, Mark},
+    capture::{self, Mark},
     catalog::{Catalog, Trust},
     config::Config,
     error::Error,
     keys::Recipients,
+    lineage::Lineage,
     lock::Lock,
+    manifest::Signed,
     store::Store,
 };
 
-/// How often the store is asked whether the newest backup is still there.
-const LOOK_EVERY: std::time::Duration = std::time::Duration::from_secs(3600);
+/// How often the store is asked whether everything that the newest backup needs is still there.
+const LOOK_EVERY: Duration = Duration::from_secs(3600);
+/// A database that takes longer is read ahead before its transaction.
+const WARM_ABOVE: Duration = Duration::from_millis(500);
 
 impl Daemon {
     pub(super) async fn attempt(&mut self) -> Result<Done, Error> {
@@ -38,16 +42,25 @@ impl Daemon {
         // Before the look at the database: another store has not got what this one has.
         let store = self.open_store(&config)?;
         self.look_at_store(&store).await?;
-        if tokio::task::block_in_place(|| self.is_unchanged(&recipients))? {
-            return Ok(Done::Unchanged);
+        if self.lineage.as_ref().is_some_and(|lineage| !lineage.seals_for(&recipients)) {
+            self.begin_anew();
         }
-        if self.lineage.as_ref().is_none_or(|l| !l.seals_for(&recipients)) {
+        let offered = self.offer_pending(&store, &config).await?;
+        if tokio::task::block_in_place(|| self.is_unchanged(&recipients))? {
+            return Ok(offered.map_or(Done::Unchanged, Done::Backed));
+        }
+        if self.lineage.is_none() {
             let catalog = Catalog::load(&store).await?;
             self.remember(&catalog, &config);
-            let trust = self.trust(&config);
-            self.lineage = Some(Lineage::begin(&catalog, &trust, &config.cluster, &recipients, Timestamp::now())?);
+            let (trust, now, data_dir) = (self.trust(&config), Timestamp::now(), &self.place.data_dir);
+            self.lineage = Some(Lineage::begin(&catalog, &trust, &config.cluster, &recipients, data_dir, now)?);
+            self.looked_at = Some(Instant::now());
         }
-        self.back_up(&store, &config).await
+        self.copy().await?;
+        Ok(match self.offer_pending(&store, &config).await?.or(offered) {
+            Some(signed) => Done::Backed(signed),
+            None => Done::Unchanged,
+        })
     }
 
     /// Every key this cluster has signed with.
@@ -56,41 +69,84 @@ impl Daemon {
         Trust::Keys(known.chain(config.trusted.iter().copied()).collect())
     }
 
-    /// Hourly: an object that somebody removed means that everything is to be backed up again.
+    /// What was known of the store and of the last backup counts no more.
+    pub(super) fn begin_anew(&mut self) {
+        self.lineage = None;
+        self.pending = None;
+        self.mark = None;
+    }
+
+    /// Hourly, and after every failure: what somebody has removed means that everything is to be backed up again.
     async fn look_at_store(&mut self, store: &Store) -> Result<(), Error> {
-        let (Some(newest), true) = (&self.newest, self.looked_at.elapsed() > LOOK_EVERY) else { return Ok(()) };
-        let there = store.list(&format!("v1/full/{}", newest.manifest.generation)).await?;
-        if ![newest.manifest.key(), newest.manifest.data.key.clone()].iter().all(|key| there.contains(key)) {
-            tracing::error!("backup {} is gone from the store; everything is backed up again", newest.manifest.id());
-            self.mark = None;
-            self.lineage = None;
+        let Some(lineage) = &self.lineage else { return Ok(()) };
+        if self.looked_at.is_some_and(|at| at.elapsed() < LOOK_EVERY) {
+            return Ok(());
         }
-        self.looked_at = Instant::now();
+        if !lineage.is_whole(store).await? {
+            self.begin_anew();
+        }
+        self.looked_at = Some(Instant::now());
         Ok(())
     }
 
-    async fn back_up(&mut self, store: &Store, config: &Config) -> Result<Done, Error> {
-        // Both are put back when all went well; after a failure they are made anew, which follows whatever is there.
-        let (Some((mut live, layout)), Some(mut lineage)) = (self.live.take(), self.lineage.take()) else {
+    /// Copies what has changed; it is pending then, unless the newest backup holds all of it.
+    async fn copy(&mut self) -> Result<(), Error> {
+        let (Some((mut live, layout)), Some(lineage)) = (self.live.take(), self.lineage.take()) else {
             return Err(nothing_open());
         };
-        let (place, recipients) = (self.place.clone(), lineage.recipients().to_vec());
+        let (place, warm) = (self.place.clone(), self.pass > WARM_ABOVE);
         self.mark = None;
-        let begun = Instant::now();
-        let captured = crate::blocking(move || {
-            backup::capture(&mut live, layout, &recipients, &place).map(|captured| (captured, live))
+        let (outcome, pass, live, lineage) = crate::blocking(move || {
+            let warmed = if warm { live.warm() } else { Ok(()) };
+            let begun = Instant::now();
+            let outcome = warmed.and_then(|()| capture::capture(&mut live, layout, &lineage, &place, Timestamp::now()));
+            Ok((outcome, begun.elapsed(), live, lineage))
         })
-        .await;
+        .await?;
         // After a pass that took too long, too: that is when rest matters most.
-        self.pass = begun.elapsed();
-        let (mut captured, live) = captured?;
+        self.pass = pass;
         self.live = Some((live, layout));
-        let Some(signer) = &self.signer else { return Err(nothing_open()) };
-        let signed = lineage.commit(store, signer, &config.cluster, &mut captured).await?;
-        self.mark = Some(captured.mark);
+        let captured = outcome.inspect_err(|_| self.live = None);
+        let known = captured.as_ref().is_ok_and(|captured| captured.is_known(&lineage));
+        if known && let Some(base) = lineage.base() {
+            // After a restart the status document may have been lost.
+            self.status.newest.get_or_insert_with(|| point(base.newest()));
+        }
         self.lineage = Some(lineage);
-        self.newest = Some(signed.clone());
-        Ok(Done::Backed(Box::new(signed)))
+        let captured = captured?;
+        if known {
+            self.mark = Some(captured.mark);
+        } else {
+            tracing::debug!(kind = captured.kind().as_str(), why = captured.why.as_str(), "copied");
+            self.pending = Some(captured);
+        }
+        Ok(())
+    }
+
+    /// Puts the copy that is waiting, if there is one. It stays if the store fails: the database is not read again for
+    /// that, and the names and bytes are the same.
+    async fn offer_pending(&mut self, store: &Store, config: &Config) -> Result<Option<Box<Signed>>, Error> {
+        let Some(mut captured) = self.pending.take() else { return Ok(None) };
+        // Both are put back unless another writer was found; so is neither if this is cut short by a signal.
+        let (Some(signer), Some(mut lineage)) = (&self.signer, self.lineage.take()) else {
+            return Err(nothing_open());
+        };
+        let data_dir = &self.place.data_dir;
+        match lineage.commit(store, signer, &config.cluster, &mut captured, data_dir).await {
+            Ok(signed) => {
+                self.mark = Some(captured.mark);
+                self.lineage = Some(lineage);
+                Ok(Some(Box::new(signed)))
+            }
+            Err(error) => {
+                self.looked_at = None;
+                if matches!(error, Error::Store { .. }) {
+                    self.lineage = Some(lineage);
+                    self.pending = Some(captured);
+                }
+                Err(error)
+            }
+        }
     }
 
     fn is_unchanged(&self, recipients: &Recipients) -> Result<bool, Error> {

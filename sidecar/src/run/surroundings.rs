@@ -92,9 +92,7 @@ impl Daemon {
                 let before = self.store.as_ref().map(|(config, _)| config).zip(config.store.as_ref());
                 if before.is_some_and(|(old, new)| !old.is_same_place(new)) {
                     // Another place knows nothing of this chain, and what it holds is not known here.
-                    self.lineage = None;
-                    self.mark = None;
-                    self.newest = None;
+                    self.begin_anew();
                     self.status.newest = None;
                     self.status.oldest = None;
                 }

@@ -65,6 +65,8 @@ pub(super) fn open(config: &Config, access: Access) -> Result<Opened, Error> {
 }
 
 fn s3(url: &Url, config: &Config) -> Result<Arc<dyn ObjectStore>, Error> {
+    // Before the credentials: a URL without a bucket is a mistake in the settings, whoever asks.
+    let bucket = bucket(url, config)?;
     let mut builder = match &config.credentials {
         Some((access_key, secret_key)) => {
             AmazonS3Builder::new().with_access_key_id(access_key).with_secret_access_key(secret_key.expose_secret())
@@ -90,7 +92,7 @@ fn s3(url: &Url, config: &Config) -> Result<Arc<dyn ObjectStore>, Error> {
         builder = builder.with_endpoint(endpoint.trim_end_matches('/'));
     }
     let built = builder
-        .with_bucket_name(bucket(url, config)?)
+        .with_bucket_name(bucket)
         .with_region(config.region.as_deref().unwrap_or("us-east-1"))
         .with_virtual_hosted_style_request(!config.path_style.unwrap_or(config.endpoint.is_some()))
         // One by one: not every look-alike has the other call, and an answer for each object says which one is held.

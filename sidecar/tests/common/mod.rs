@@ -1,6 +1,8 @@
 //! A vcluster's folders, a kine-shaped database, and the real program to act on them.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its own part of this")]
 
+pub mod line;
+
 use std::{
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
