@@ -60,11 +60,22 @@ struct Enveloped<'a, T> {
 /// Reads one document of `kind`; unknown fields are ignored.
 pub(crate) fn read<T: DeserializeOwned>(kind: &'static str, yaml: &str) -> Result<T, DocumentError> {
     let malformed = |e: &dyn std::fmt::Display| DocumentError::Malformed { kind, detail: first_line(&e.to_string()) };
-    let header: Header = serde_saphyr::from_str(yaml).map_err(|e| malformed(&e))?;
-    if !header.api_version.starts_with(API_GROUP) || header.kind != kind {
-        return Err(DocumentError::Foreign { kind, api_version: header.api_version, found: header.kind });
+    if !begins_as_written(kind, yaml) {
+        let header: Header = serde_saphyr::from_str(yaml).map_err(|e| malformed(&e))?;
+        if !header.api_version.starts_with(API_GROUP) || header.kind != kind {
+            return Err(DocumentError::Foreign { kind, api_version: header.api_version, found: header.kind });
+        }
     }
     serde_saphyr::from_str(yaml).map_err(|e| malformed(&e))
+}
+
+/// Whether the first two lines are those [`write`] puts there. The function reads a report with each request, and reading
+/// it once more for its header would cost more than the rest of an answer.
+fn begins_as_written(kind: &str, yaml: &str) -> bool {
+    let mut lines = yaml.lines();
+    let version = lines.next().and_then(|line| line.strip_prefix("apiVersion: "));
+    version.is_some_and(|version| version.starts_with(API_GROUP))
+        && lines.next().and_then(|line| line.strip_prefix("kind: ")) == Some(kind)
 }
 
 /// Writes one document of `kind`, its API version first.
@@ -76,4 +87,48 @@ pub(crate) fn write<T: Serialize>(kind: &'static str, body: &T) -> Result<String
 /// A parser's message may quote the document over several lines; one is enough for a log.
 fn first_line(text: &str) -> String {
     text.lines().find(|line| !line.trim().is_empty()).unwrap_or("unreadable").trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    struct Body {
+        name: String,
+    }
+
+    fn read_kind(yaml: &str) -> Result<String, String> {
+        read::<Body>("Thing", yaml).map(|body| body.name).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_header_counts_wherever_it_stands() {
+        let ours = "apiVersion: vcluster.fn.crossplane.io/v1alpha1\nkind: Thing\nname: a\n";
+        assert!(begins_as_written("Thing", ours));
+        assert_eq!(read_kind(ours), Ok("a".to_owned()));
+        for elsewhere in [
+            "name: a\nkind: Thing\napiVersion: vcluster.fn.crossplane.io/v2\n",
+            "# a comment\napiVersion: \"vcluster.fn.crossplane.io/v1alpha1\"\nkind: 'Thing'\nname: a\n",
+            "{apiVersion: vcluster.fn.crossplane.io/v1alpha1, kind: Thing, name: a}",
+        ] {
+            assert!(!begins_as_written("Thing", elsewhere), "{elsewhere}");
+            assert_eq!(read_kind(elsewhere), Ok("a".to_owned()), "{elsewhere}");
+        }
+    }
+
+    #[test]
+    fn another_kind_or_group_is_foreign() {
+        for foreign in [
+            "apiVersion: vcluster.fn.crossplane.io/v1alpha1\nkind: Things\nname: a\n",
+            "apiVersion: vcluster.fn.crossplane.io.example.org/v1\nkind: Thing\nname: a\n",
+            "apiVersion: v1\nkind: Thing\nname: a\n",
+            "name: a\n",
+        ] {
+            let sentence = read_kind(foreign).expect_err(foreign);
+            assert!(sentence.starts_with("cannot read Thing: the document says apiVersion"), "{sentence}");
+        }
+        let sentence = read_kind("apiVersion: vcluster.fn.crossplane.io/v1alpha1\nkind: Thing\nname: [a\n");
+        assert!(sentence.expect_err("no YAML").starts_with("cannot read Thing: "));
+    }
 }
