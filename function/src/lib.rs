@@ -27,6 +27,7 @@
 //! * [`wire`]: the only room that knows the SDK's types.
 
 pub mod adopt;
+pub mod check;
 pub mod error;
 mod forms;
 pub mod health;

@@ -3,7 +3,7 @@
 use std::{io::Write, process::ExitCode};
 
 use clap::Parser;
-use function_vcluster::{error::Error, manifests, offline, serve};
+use function_vcluster::{check, error::Error, manifests, offline, serve};
 
 /// Turns a claim for a vcluster into its Helm releases: bucket, control plane with backups, registration.
 ///
@@ -21,6 +21,8 @@ struct Cli {
 enum Command {
     /// Render an XR with a Composition's step of ours, without Crossplane, containers or a network
     Render(offline::Files),
+    /// Look at a Platform, or the Composition around it: what would be refused, and what is unwise
+    CheckPlatform(check::Args),
     /// Print XRD, Composition, Function and rights for an API group of your own; with --only also packages and pages
     Manifests(manifests::Args),
 }
@@ -29,6 +31,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match &cli.command {
         Some(Command::Render(files)) => offline::run(files).map(|yaml| print(&yaml)),
+        Some(Command::CheckPlatform(args)) => check::run(args).map(|text| print(&text)),
         Some(Command::Manifests(args)) => manifests::print(args).map(|text| print(&text)),
         None => serve(&cli.serve),
     };

@@ -188,7 +188,9 @@ impl Observed {
 
     /// The Release that plays a part, if it is there.
     pub fn release(&self, part: &'static str) -> Option<Release<'_>> {
-        self.resources.get(self.parts.name(part)).map(Release)
+        let name = self.parts.name(part);
+        // No part is nameless, though a resource may be: render of Crossplane 1.16 observes such ones.
+        self.resources.get(name).filter(|_| !name.is_empty()).map(Release)
     }
 
     /// API version and kind of one of our Usages, if it is there.

@@ -69,7 +69,7 @@ pub fn run(files: &Files) -> Result<String, Error> {
     to_yaml(&texts.render(files.now.unwrap_or_else(clock))?)
 }
 
-fn key_and_file(text: &str) -> Result<(String, PathBuf), String> {
+pub(crate) fn key_and_file(text: &str) -> Result<(String, PathBuf), String> {
     let (key, file) = text.split_once('=').ok_or("write KEY=FILE")?;
     Ok((key.to_owned(), file.into()))
 }
@@ -164,20 +164,20 @@ fn clock() -> Timestamp {
 }
 
 #[expect(clippy::disallowed_methods, reason = "this shell reads files")]
-fn read(path: &Path) -> Result<String, Error> {
+pub(crate) fn read(path: &Path) -> Result<String, Error> {
     std::fs::read_to_string(path).map_err(|source| Error::ReadFile { path: path.to_owned(), source })
 }
 
-fn unusable(what: &'static str, problem: impl Into<String>) -> Error {
+pub(crate) fn unusable(what: &'static str, problem: impl Into<String>) -> Error {
     Error::Document { what, problem: problem.into() }
 }
 
-fn documents(what: &'static str, text: &str) -> Result<Vec<Value>, Error> {
+pub(crate) fn documents(what: &'static str, text: &str) -> Result<Vec<Value>, Error> {
     let documents: Vec<Value> = serde_saphyr::from_multiple(text).map_err(|error| unusable(what, error.to_string()))?;
     Ok(documents.into_iter().filter(|document| !document.is_null()).collect())
 }
 
-fn one_document(what: &'static str, text: &str) -> Result<Value, Error> {
+pub(crate) fn one_document(what: &'static str, text: &str) -> Result<Value, Error> {
     let mut documents = documents(what, text)?;
     match documents.len() {
         1 => Ok(documents.remove(0)),

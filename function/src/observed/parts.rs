@@ -64,7 +64,7 @@ impl Parts {
 
     /// Whether a composed resource plays a part.
     pub(super) fn holds(&self, resource: &str) -> bool {
-        OURS.iter().chain(&[OLD_S3]).any(|part| self.name(part) == resource)
+        !resource.is_empty() && OURS.iter().chain(&[OLD_S3]).any(|part| self.name(part) == resource)
     }
 }
 

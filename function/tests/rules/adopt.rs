@@ -224,6 +224,14 @@ fn a_new_vcluster_under_the_same_platform_is_made_by_our_names() {
 }
 
 #[test]
+fn a_resource_without_a_name_plays_no_part() {
+    let nameless = |world: World| world.with(|w| w.observed.push((String::new(), json!({"kind": "Release"}))));
+    for world in [World::ready(), World::adopted(), backed_up()] {
+        assert_eq!(nameless(world.clone()).answer(), world.answer());
+    }
+}
+
+#[test]
 fn a_vcluster_without_an_old_bucket_gets_one_of_ours() {
     let world = wanted().with(|w| w.observed.retain(|(name, _)| name != "s3"));
     let s3 = world.desired("s3").expect("desired");
