@@ -56,7 +56,17 @@ impl Cluster {
     pub fn apply_crds(&self, yaml: &str) {
         self.apply(yaml);
         let wait = ["wait", "--for=condition=Established", "--timeout=60s", "crd", "--all"];
-        let _ = self.kubectl(&wait, "").ok();
+        // It gives up on a CRD that has no conditions at all yet.
+        let early = |said: &Said| said.err.contains("status.conditions accessor error");
+        let mut said = self.kubectl(&wait, "");
+        for _ in 0..50 {
+            if !early(&said) {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(200));
+            said = self.kubectl(&wait, "");
+        }
+        let _ = said.ok();
     }
 
     /// Runs kubectl.
