@@ -261,9 +261,9 @@ fn a_second_order_with_the_same_key_is_refused(story: &Story, first: &Value) {
     order["spec"]["size"] = json!("small");
     order["spec"]["rancher"] = json!({"enabled": false});
     story.order(&order);
-    let generation = story.wait_for_xr("intruder", |xr| xr["spec"]["rancher"]["enabled"] == json!(false))["metadata"]
-        ["generation"]
-        .clone();
+    let generation =
+        story.wait_for_xr("intruder", |xr| xr["spec"]["rancher"]["enabled"] == json!(false))["metadata"]["generation"]
+            .clone();
     let seen = |xr: &Value| {
         let conditions = xr["status"]["conditions"].as_array();
         let synced = conditions.into_iter().flatten().find(|condition| condition["type"] == "Synced");

@@ -122,7 +122,9 @@ fn as_crossplane_2_4_prints_it(documents: &mut [Value]) {
             })
         })
         .collect();
-    references.sort_by_key(|reference| yaml::str_at(reference, "/name").to_owned());
+    // In the core's own order.
+    references
+        .sort_by_key(|reference| ["/apiVersion", "/kind", "/name"].map(|at| yaml::str_at(reference, at)).concat());
     for xr in documents.iter_mut().filter(|document| yaml::resource_name(document).is_none()) {
         // 1. The core's record of what it composed is the one part of an XR's spec that it owns.
         xr["spec"]["crossplane"]["resourceRefs"] = json!(references);
