@@ -6,6 +6,7 @@
 //! - [`cluster`]: kine and kube-apiserver; [`minio`]: the store; [`function`]: our gRPC server;
 //! - [`crossplane`]: its real core over such a cluster, with our function behind it;
 //! - [`pod`]: a container of a rendered manifest, run as a process with its mounts as folders; [`job`]: one of the chart;
+//! - [`sidecar`]: our sidecar with the rights of a pod that nobody runs;
 //! - [`examples`], [`yaml`]: what was rendered; [`charts`]: what Helm makes of it.
 //!
 //! Every story is `#[ignore]`d, because it needs programs that `e2e/tools/build` makes:
@@ -21,5 +22,6 @@ pub mod job;
 pub mod minio;
 pub mod pod;
 pub mod process;
+pub mod sidecar;
 pub mod tools;
 pub mod yaml;
