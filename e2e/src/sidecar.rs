@@ -68,8 +68,9 @@ impl<'a> Surroundings<'a> {
         );
         let pod = self.host.object("pod", NAMESPACE, &name).expect("a pod");
         let uid = pod["metadata"]["uid"].as_str().expect("a uid").to_owned();
-        let bound = ["--bound-object-kind=Pod", &format!("--bound-object-name={name}"), &format!("--bound-object-uid={uid}")]
-            .map(str::to_owned);
+        let bound =
+            ["--bound-object-kind=Pod", &format!("--bound-object-name={name}"), &format!("--bound-object-uid={uid}")]
+                .map(str::to_owned);
         let account = service_account();
         let mut arguments = vec!["create", "token", &account, "--namespace", NAMESPACE];
         arguments.extend(bound.iter().map(String::as_str));

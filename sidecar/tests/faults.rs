@@ -5,7 +5,7 @@ mod common;
 #[path = "common/faulty.rs"]
 mod faulty;
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use common::{Database, Pod};
 use faulty::{Faulty, When};
@@ -16,12 +16,15 @@ use vcluster_backup::{
     cli::Options,
     config::{self, Config},
     install::Cancel,
-    keys::Identities,
+    keys::{Identities, Recipients},
     manifest::Signed,
+    prune,
     restore::{self, Purpose},
+    retention::{self, View},
     signing::Signer,
     store::Store,
 };
+use vcluster_proto::settings::Retention;
 
 /// What the commands know, over a store that can be told to fail.
 struct Bench {
@@ -165,4 +168,45 @@ async fn whichever_call_of_a_restore_fails_the_old_database_stays() {
         assert_eq!(bench.pod.data_files(), before, "call {calls}");
     }
     assert_eq!(bench.pod.database().count(), 5);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whichever_call_of_a_prune_fails_what_is_listed_restores_and_the_next_one_ends_it() {
+    const BACKUPS: i64 = 5;
+    let stranger = Pod::new().recipient;
+    for when in [When::Before, When::After] {
+        for calls in 0.. {
+            let what = format!("call {calls} fails {when:?}");
+            let mut bench = Bench::new();
+            for number in 0..BACKUPS {
+                // Others than before: each is a full, which the rules may remove.
+                let mut sealed_for = [bench.pod.recipient.clone(), stranger.clone()];
+                sealed_for.rotate_left(usize::from(number % 2 == 1));
+                bench.config.recipients = Some(Recipients::parse(&sealed_for).expect("recipients"));
+                bench.pod.database().write(1);
+                bench.back_up().await.expect("a store that works");
+            }
+            bench.faulty.fail_after(calls, when);
+            let outcome = prune(&bench).await;
+            let failed = bench.faulty.mend();
+            bench.all_restore(&what, &[BACKUPS]).await;
+            prune(&bench).await.unwrap_or_else(|e| panic!("{what}: {}", e.chain()));
+            bench.all_restore(&format!("after {what}"), &[BACKUPS]).await;
+            assert_eq!(bench.catalog().await.entries.len(), 2, "{what}: the rules keep the last two");
+            if !failed {
+                assert!(outcome.is_ok() && calls > 6, "{what}: none was left to fail, and it did not get through");
+                break;
+            }
+        }
+    }
+}
+
+/// Keeps the last two.
+async fn prune(bench: &Bench) -> Result<(), Error> {
+    let catalog = Catalog::load(&bench.store).await?;
+    let (trust, released) = (bench.trust(), BTreeSet::new());
+    let view =
+        View { catalog: &catalog, cluster: &bench.config.cluster, trust: &trust, proven: None, released: &released };
+    let plan = retention::plan(&view, &Retention { keep_last: Some(2), ..Retention::default() });
+    prune::carry_out(&bench.store, &plan, &[]).await.map(drop)
 }
