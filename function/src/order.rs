@@ -17,7 +17,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 use vcluster_proto::{
     interval,
-    settings::{Bootstrap, DEFAULT_INTERVAL},
+    settings::{Bootstrap, DEFAULT_INTERVAL, MAX_INTERVAL},
 };
 
 use self::made::Made;
@@ -427,7 +427,16 @@ fn storage(xr: &Xr, platform: &Platform, made: Option<Made<'_>>, fresh: &Build) 
 /// A limit that rises refuses new orders only; what runs is held to it without a word.
 fn interval_of(xr: &Xr, platform: &Platform, runs: bool) -> Result<Duration, Refusal> {
     let least = platform.limits.min_interval;
+    let most = MAX_INTERVAL.max(least);
     match xr.spec.backup.interval {
+        Some(wanted) if wanted > most && runs => Ok(most),
+        Some(wanted) if wanted > most => {
+            let (wanted, most) = (interval::print(wanted), interval::print(most));
+            let problem = format!(
+                "{wanted} is too long to tell a sidecar that is quiet from one that is dead; write at most {most}"
+            );
+            Err(Refusal::field("spec.backup.interval", problem))
+        }
         Some(wanted) if wanted < least && runs => Ok(least),
         Some(wanted) if wanted < least => {
             let (wanted, least) = (interval::print(wanted), interval::print(least));
@@ -435,7 +444,7 @@ fn interval_of(xr: &Xr, platform: &Platform, runs: bool) -> Result<Duration, Ref
             Err(Refusal::field("spec.backup.interval", problem))
         }
         Some(wanted) => Ok(wanted),
-        None => Ok(platform.defaults.backup.interval.unwrap_or(DEFAULT_INTERVAL).max(least)),
+        None => Ok(platform.defaults.backup.interval.unwrap_or(DEFAULT_INTERVAL).clamp(least, most)),
     }
 }
 

@@ -327,6 +327,13 @@ fn what_runs_stays_in_its_cluster_and_outlives_a_stricter_limit() {
     let stricter = |w: &mut World| w.input["limits"]["minInterval"] = json!("5m");
     assert!(settings(&World::ready().with(stricter)).contains("interval: 5m"), "what runs is held to it");
     assert!(World::new().with(stricter).refusal().contains("spec.backup.interval"), "what is new is refused");
+
+    let long = |w: &mut World| w.xr["spec"]["backup"]["interval"] = json!("8760h");
+    assert_eq!(
+        World::new().with(long).refusal(),
+        "spec.backup.interval: 8760h is too long to tell a sidecar that is quiet from one that is dead; write at most 24h"
+    );
+    assert!(settings(&World::ready().with(long)).contains("interval: 24h"), "what runs goes on");
 }
 
 #[test]
