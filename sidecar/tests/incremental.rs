@@ -5,7 +5,10 @@ mod common;
 
 use std::path::Path;
 
-use common::line::{Line, open, pages};
+use common::{
+    copy_folder,
+    line::{Line, open, pages},
+};
 use rusqlite::Connection;
 use vcluster_backup::{catalog::At, manifest::Kind};
 
@@ -354,17 +357,4 @@ fn cut(path: &Path) {
 fn enlarge(path: &Path) {
     let bytes = std::fs::read(path).expect("read");
     std::fs::write(path, [&bytes[..], b"x"].concat()).expect("written");
-}
-
-fn copy_folder(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).expect("made");
-    for entry in std::fs::read_dir(from).expect("listed") {
-        let entry = entry.expect("an entry");
-        let target = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            copy_folder(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).expect("copied");
-        }
-    }
 }

@@ -37,18 +37,28 @@ pub struct Line {
 impl Line {
     pub fn new() -> Self {
         let folder = tempfile::tempdir().expect("tempdir");
-        for name in ["data", "spool"] {
-            std::fs::create_dir(folder.path().join(name)).expect("made");
-        }
         let identity = folder.path().join("identity");
         let recipient = keys::keygen(Some(&identity)).expect("a key pair");
         let mut identities = Identities::default();
         identities.add_file(&std::fs::read_to_string(&identity).expect("read"), "identity").expect("an identity");
+        Self::over(folder, Recipients::parse(&[recipient]).expect("a recipient"), identities)
+    }
+
+    pub fn under_passphrase(passphrase: &str) -> Self {
+        let mut identities = Identities::default();
+        identities.add_passphrase(passphrase.into());
+        Self::over(tempfile::tempdir().expect("tempdir"), Recipients::Passphrase(passphrase.into()), identities)
+    }
+
+    fn over(folder: TempDir, recipients: Recipients, identities: Identities) -> Self {
+        for name in ["data", "spool"] {
+            std::fs::create_dir(folder.path().join(name)).expect("made");
+        }
         let url = format!("file://{}/store", folder.path().display());
         let store = Store::open(&store::Config { url, ..store::Config::default() }, Access::Write).expect("a store");
         Self {
             runtime: tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime"),
-            recipients: Recipients::parse(&[recipient]).expect("a recipient"),
+            recipients,
             clock: Timestamp::from_second(1_800_000_000).expect("a time"),
             live: None,
             lineage: None,
