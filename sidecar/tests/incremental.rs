@@ -244,6 +244,20 @@ fn a_delta_is_small() {
     assert_eq!(nothing.parent.expect("a parent").id(), delta.id(), "across generations");
 }
 
+/// What is written meanwhile is not in it, and in the next.
+#[test]
+fn a_copy_that_the_store_did_not_take_is_offered_again_as_it_was() {
+    let (mut line, source) = grown();
+    line.back_up();
+    insert(&source, 1);
+    let want = pages(&source);
+    let late = line.back_up_through(Some(("delta", &|| insert(&source, 2))));
+    assert_eq!((late.kind, late.sequence), (Kind::Delta, 2));
+    assert!(line.restore_id(&late).expect("restored") == want);
+    assert_eq!(line.back_up().parent.expect("a parent").id(), late.id());
+    assert!(line.restore(&At::Latest).expect("restored") == pages(&source));
+}
+
 /// What makes a page table worth nothing; each time everything is backed up again.
 #[test]
 fn a_page_table_that_nothing_vouches_for_is_not_used() {

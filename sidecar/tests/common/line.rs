@@ -110,6 +110,12 @@ impl Line {
 
     /// Backs up as `run` does: another file under the database's name is opened anew, the lineage goes on.
     pub fn back_up(&mut self) -> Manifest {
+        self.back_up_through(None)
+    }
+
+    /// The same while the store refuses objects of `kind` at first; what happens before it is offered them again is
+    /// `meanwhile`.
+    pub fn back_up_through(&mut self, trouble: Option<(&str, &dyn Fn())>) -> Manifest {
         let (path, layout) = sqlite::find(&self.data()).expect("a disk").expect("a database");
         if self.live.as_ref().is_none_or(|(live, _)| !live.is_current(&path)) {
             self.live = None;
@@ -125,6 +131,16 @@ impl Line {
         let (signer, now) = (self.signer(), self.clock);
         let ((live, layout), lineage) = (self.live.as_mut().expect("open"), self.lineage.as_mut().expect("begun"));
         let mut captured = capture::capture(live, *layout, lineage, &place, now).expect("captured");
+        if let Some((kind, meanwhile)) = trouble {
+            // A file where the folder would be.
+            let obstacle = self.folder.path().join("store/v1").join(kind);
+            std::fs::write(&obstacle, "").expect("written");
+            let put = lineage.commit(&self.store, &signer, &cluster, &mut captured, &place.data_dir);
+            let error = self.runtime.block_on(put).expect_err("refused");
+            assert!(matches!(error, Error::Store { .. }), "{error}");
+            std::fs::remove_file(&obstacle).expect("removed");
+            meanwhile();
+        }
         let put = lineage.commit(&self.store, &signer, &cluster, &mut captured, &place.data_dir);
         self.runtime.block_on(put).expect("committed").manifest
     }
