@@ -43,6 +43,28 @@ impl Minio {
         (Self::start_with(folder, &certificates), std::fs::read_to_string(public).expect("readable"))
     }
 
+    /// The same with a certificate that an authority of its own has signed; also returns that authority's.
+    ///
+    /// # Panics
+    /// When the files cannot be written.
+    #[must_use]
+    pub fn start_signed(folder: &Path) -> (Self, String) {
+        let ca_key = rcgen::KeyPair::generate().expect("a key");
+        let mut ca = rcgen::CertificateParams::new(Vec::new()).expect("parameters");
+        ca.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let ca_certificate = ca.self_signed(&ca_key).expect("signed").pem();
+        let issuer = rcgen::Issuer::new(ca, ca_key);
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let params = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).expect("parameters");
+        let certificate = params.signed_by(&key, &issuer).expect("signed").pem();
+        let certificates = folder.join("certificates");
+        std::fs::create_dir_all(&certificates).expect("a folder can be made");
+        for (name, content) in [("public.crt", certificate), ("private.key", key.serialize_pem())] {
+            std::fs::write(certificates.join(name), content).expect("writable");
+        }
+        (Self::start_with(folder, &certificates), ca_certificate)
+    }
+
     fn start_with(folder: &Path, certificates: &Path) -> Self {
         let (port, console) = (tools::free_port(), tools::free_port());
         let address = format!("127.0.0.1:{port}");
