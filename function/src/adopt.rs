@@ -1,8 +1,8 @@
 //! Releases that a hand-written Composition has made, gone on with. Pure.
 //!
 //! A Helm release cannot be renamed, only removed and made anew, so such a Release keeps every name it has: what is called
-//! how is read from what is there. Which of the observed resources are adopted is settled by [`Parts`]; this room reads what
-//! must be known of them, and refuses where it cannot be known.
+//! how is read from what is there. Which of the observed resources are adopted is settled by `observed::parts`; this room
+//! reads what must be known of them, and refuses where it cannot be known.
 
 pub(crate) mod values;
 
