@@ -8,6 +8,9 @@ use crate::cluster::{self, Cluster};
 use crate::process::run;
 use crate::{examples, yaml};
 
+/// Where the charts are that hand-written Compositions name.
+const UPSTREAM: &str = "https://mcsps.github.io/helm-charts";
+
 /// Every `Release` of every example, with the name of its example.
 ///
 /// # Panics
@@ -29,7 +32,11 @@ pub fn releases() -> Vec<(String, Value)> {
 /// When there is none, or the folder cannot be written to.
 #[must_use]
 pub fn values_of(chart: &str, folder: &Path) -> Vec<(String, Value, PathBuf)> {
-    let of_chart = |release: &Value| release["spec"]["forProvider"]["chart"]["name"] == chart;
+    // An adopted s3-register is the upstream chart's, handed on as it was found: its values are not ours.
+    let of_chart = |release: &Value| {
+        let from = &release["spec"]["forProvider"]["chart"];
+        from["name"] == chart && from["repository"] != UPSTREAM
+    };
     let found: Vec<_> = releases().into_iter().filter(|(_, release)| of_chart(release)).collect();
     assert!(!found.is_empty(), "no Release of chart {chart} in any example");
     let write = |(example, release): (String, Value)| {

@@ -137,12 +137,13 @@ impl Work {
     }
 
     /// Plans to put the work file in the place of what is there. The old database is kept as
-    /// `<name>.before-<backup>-<seconds>`, one of its kind; its owner, group and mode are given to the new one.
+    /// `<name>.before-<backup>-<nanoseconds>`, one of its kind; its owner, group and mode are given to the new one.
     ///
     /// # Errors
     /// [`Error::Busy`] when somebody has the old one open, or the owner cannot be kept. Nothing has changed then.
     pub fn plan(&self, backup: &str) -> Result<Plan, Error> {
-        let now = Timestamp::now().as_second();
+        // Two restores may fall into one second.
+        let now = Timestamp::now().as_nanosecond();
         let kept = with_suffix(&self.target, &format!("{KEPT_INFIX}{}-{now}", backup.replace('/', "-")));
         let old = match self.target.metadata() {
             Ok(old) => Some(old),
@@ -357,7 +358,7 @@ pub fn roll_forward(data_dir: &Path) -> Result<Option<PathBuf>, Error> {
 /// [`Error::Busy`], or the data directory cannot be written.
 pub fn set_databases_aside(data_dir: &Path) -> Result<Vec<PathBuf>, Error> {
     let now = Timestamp::now();
-    let suffix = format!("{KEPT_INFIX}{}-empty-{}", now.strftime("%Y%m%dT%H%M%SZ"), now.as_second());
+    let suffix = format!("{KEPT_INFIX}{}-empty-{}", now.strftime("%Y%m%dT%H%M%SZ"), now.as_nanosecond());
     let mut moved = Vec::new();
     for target in [Layout::K8s, Layout::K3s].map(|layout| data_dir.join(layout.database())) {
         let kept = with_suffix(&target, &suffix);

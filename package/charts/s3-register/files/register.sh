@@ -27,10 +27,10 @@ put_policy() {
   fi
   # Statements of their own, so that one more bucket is one more line and never a right to write.
   more_buckets=''
-  for bucket in $READ_FROM; do
+  for source in $READ_FROM; do
     more_buckets=$more_buckets',{"Effect":"Allow","Action":["s3:GetBucketLocation","s3:ListBucket"],'
-    more_buckets=$more_buckets'"Resource":["arn:aws:s3:::'$bucket'"]},{"Effect":"Allow","Action":["s3:GetObject"],'
-    more_buckets=$more_buckets'"Resource":["arn:aws:s3:::'$bucket'/*"]}'
+    more_buckets=$more_buckets'"Resource":["arn:aws:s3:::'$source'"]},{"Effect":"Allow","Action":["s3:GetObject"],'
+    more_buckets=$more_buckets'"Resource":["arn:aws:s3:::'$source'/*"]}'
   done
   printf '%s' '{"Version":"2012-10-17","Statement":[{"Sid":"' "$SID" '","Effect":"Allow",' \
     '"Action":["s3:GetBucketLocation","s3:ListBucket"' "$more_bucket" '],' \
