@@ -3,7 +3,7 @@
 //! "Newest" follows the manifests' own chain (generation and sequence, `supersedes`), never clocks: a head is a manifest
 //! that no other one follows. Two heads are two writers.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures::StreamExt;
 use jiff::Timestamp;
@@ -305,7 +305,8 @@ impl Catalog {
         Some((times().min()?, times().max()?))
     }
 
-    /// From the head backwards, nearest first: down its generation, then down those that it follows.
+    /// From the head backwards, nearest first: down its generation, then down those that it follows. A generation
+    /// names all before it, so one comes only after every other that follows it.
     fn ancestry<'a>(&'a self, head: &'a Signed) -> Vec<&'a Signed> {
         let mut generations: BTreeMap<&str, Vec<&Signed>> = BTreeMap::new();
         for entry in &self.entries {
@@ -314,21 +315,24 @@ impl Catalog {
         for entries in generations.values_mut() {
             entries.sort_by_key(|entry| std::cmp::Reverse(entry.manifest.sequence));
         }
-        let mut seen = BTreeSet::new();
-        let mut queue = VecDeque::from([(head.manifest.generation.as_str(), head.manifest.sequence)]);
-        let mut order = Vec::new();
-        while let Some((generation, sequence)) = queue.pop_front() {
-            if !seen.insert(generation) {
-                continue;
-            }
-            let entries = generations.get(generation).into_iter().flatten();
-            for entry in entries.filter(|entry| entry.manifest.sequence <= sequence) {
-                order.push(*entry);
-                let followed = entry.manifest.supersedes.iter();
-                queue.extend(followed.map(|head| (head.generation.as_str(), head.sequence)));
+        let (mut seen, mut left) = (BTreeSet::new(), Vec::new());
+        let mut stack = vec![(head.manifest.generation.as_str(), head.manifest.sequence, false)];
+        while let Some((generation, sequence, below_is_done)) = stack.pop() {
+            if below_is_done {
+                left.push((generation, sequence));
+            } else if seen.insert(generation) {
+                stack.push((generation, sequence, true));
+                let entries = generations.get(generation).into_iter().flatten();
+                let entries = entries.filter(|entry| entry.manifest.sequence <= sequence);
+                let followed = entries.flat_map(|entry| &entry.manifest.supersedes);
+                stack.extend(followed.map(|head| (head.generation.as_str(), head.sequence, false)));
             }
         }
-        order
+        let down = |(generation, sequence): (&str, u64)| {
+            let entries = generations.get(generation).into_iter().flatten().copied();
+            entries.filter(move |entry| entry.manifest.sequence <= sequence).collect::<Vec<_>>()
+        };
+        left.into_iter().rev().flat_map(down).collect()
     }
 
     fn no_such_point(&self, at: &At) -> Error {
