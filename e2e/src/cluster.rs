@@ -15,6 +15,8 @@ pub struct Cluster {
     kubeconfig: PathBuf,
 }
 
+/// How long anything may take: generous, for two busy cores.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
 /// The one user, with every right.
 const TOKEN: &str = "e2e-token";
 
@@ -97,8 +99,26 @@ impl Cluster {
             if let Some(object) = object.as_ref().filter(|object| found(object)) {
                 return object.clone();
             }
-            let waits = start.elapsed() < std::time::Duration::from_secs(60);
-            assert!(waits, "{kind} {name} of {namespace:?} did not become what is expected: {object:#?}");
+            assert!(
+                start.elapsed() < PATIENCE,
+                "{kind} {name} of {namespace:?} did not become what is expected: {object:#?}"
+            );
+            std::thread::sleep(std::time::Duration::from_millis(200));
+        }
+    }
+
+    /// Waits until the server accepts documents as in [`Self::accepts`].
+    ///
+    /// # Panics
+    /// When patience ends.
+    pub fn wait_until_accepted(&self, yaml: &str) {
+        let start = std::time::Instant::now();
+        loop {
+            let said = self.accepts(yaml);
+            if said.code == 0 {
+                return;
+            }
+            assert!(start.elapsed() < PATIENCE, "still refused: {}", said.all());
             std::thread::sleep(std::time::Duration::from_millis(200));
         }
     }
@@ -115,13 +135,14 @@ impl Cluster {
         (!text.is_empty()).then(|| serde_json::from_str(&text).expect("kubectl prints JSON"))
     }
 
-    /// All objects of a kind in a namespace.
+    /// All objects of a kind in a namespace, with the owners of their fields.
     ///
     /// # Panics
     /// When the server gives no answer.
     #[must_use]
     pub fn objects(&self, kind: &str, namespace: &str) -> Vec<Value> {
-        let text = self.kubectl(&["get", kind, "--namespace", namespace, "--output=json"], "").ok();
+        let whole = ["--output=json", "--show-managed-fields"];
+        let text = self.kubectl(&[&["get", kind, "--namespace", namespace], &whole[..]].concat(), "").ok();
         let list: Value = serde_json::from_str(&text).expect("kubectl prints JSON");
         list["items"].as_array().cloned().unwrap_or_default()
     }

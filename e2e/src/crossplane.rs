@@ -3,19 +3,21 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use crate::cluster::Cluster;
 use crate::function::Function;
 use crate::process::{Running, run};
-use crate::{tools, yaml};
+use crate::{by_hand, tools, yaml};
 
 /// A control plane.
 pub struct Crossplane {
     /// Held for its drop: first, so that nobody calls a function that has gone.
     _core: Running,
-    _function: Function,
+    function: Function,
+    certificates: PathBuf,
     /// Where it works.
     pub cluster: Cluster,
 }
@@ -32,9 +34,32 @@ impl Crossplane {
             .apply(&yaml::text(&[json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})]));
         let certificates = certificates(folder);
         let function = Function::start_with_tls(folder, &certificates);
-        install(&cluster, &function);
+        install(&cluster, "function-vcluster", &function.address);
         let core = start_core(folder, &cluster, &certificates);
-        Self { _core: core, _function: function, cluster }
+        Self { _core: core, function, certificates, cluster }
+    }
+
+    /// Has another function called, too: one that plays a hand-written Composition.
+    pub fn install_by_hand(&self, name: &str, releases: Vec<Value>) {
+        let address = by_hand::serve(&self.certificates, releases);
+        install(&self.cluster, name, &address.to_string());
+    }
+
+    /// Has Crossplane look at an XR again and again, until whatever our function answers now has been brought about: it is
+    /// asked at most twice a look, and one look ends before the next begins.
+    ///
+    /// # Panics
+    /// When Crossplane does not ask.
+    pub fn looks_at(&self, xrs: &str, name: &str) {
+        let asked = self.function.answers();
+        let start = Instant::now();
+        while self.function.answers() < asked + 5 {
+            assert!(start.elapsed() < Duration::from_secs(90), "Crossplane does not ask the function any more");
+            // Where all is well it only looks when something changes.
+            let touch = format!("example.org/touched={}", start.elapsed().as_millis());
+            let _ = self.cluster.kubectl(&["annotate", "--overwrite", xrs, name, &touch], "").ok();
+            std::thread::sleep(Duration::from_millis(500));
+        }
     }
 
     /// Applies a definition and a Composition as printed, and waits until their kinds are served.
@@ -97,19 +122,18 @@ fn certificates(folder: &Path) -> PathBuf {
 }
 
 /// What the package manager would have made of the function's package, had it a registry and a runtime.
-fn install(cluster: &Cluster, function: &Function) {
-    const NAME: &str = "function-vcluster";
-    let package = format!("registry.example.org/{NAME}:v0.1.0");
+fn install(cluster: &Cluster, name: &str, address: &str) {
+    let package = format!("registry.example.org/{name}:v0.1.0");
     let revision = json!({
         "apiVersion": "pkg.crossplane.io/v1",
         "kind": "FunctionRevision",
-        "metadata": { "name": format!("{NAME}-1"), "labels": { "pkg.crossplane.io/package": NAME } },
+        "metadata": { "name": format!("{name}-1"), "labels": { "pkg.crossplane.io/package": name } },
         "spec": { "desiredState": "Active", "image": package, "packagePullPolicy": "Never", "revision": 1 },
     });
     cluster.apply(&yaml::text(&[revision]));
-    let port = function.address.rsplit(':').next().expect("an address ends with its port");
+    let port = address.rsplit(':').next().expect("an address ends with its port");
     let status = json!({"status": { "endpoint": format!("dns:///localhost:{port}"), "capabilities": ["composition"] }});
-    let name = format!("functionrevision/{NAME}-1");
+    let name = format!("functionrevision/{name}-1");
     let patch = ["patch", &name, "--subresource=status", "--type=merge", "--patch", &status.to_string()];
     let _ = cluster.kubectl(&patch, "").ok();
 }

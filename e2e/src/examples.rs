@@ -24,6 +24,12 @@ impl Example {
         all().into_iter().find(|example| example.name == name).unwrap_or_else(|| panic!("no example {name}"))
     }
 
+    /// A folder that shows what others have written, so that nothing is rendered from it.
+    #[must_use]
+    pub fn beside(name: &str) -> Self {
+        Self { name: name.to_owned(), folder: tools::repository().join("examples").join(name) }
+    }
+
     /// A file of it, if it has it.
     #[must_use]
     pub fn file(&self, name: &str) -> Option<PathBuf> {

@@ -8,8 +8,7 @@ use crate::tools;
 
 /// A running function.
 pub struct Function {
-    /// Held for its drop.
-    _server: Running,
+    server: Running,
     /// `host:port` it listens on.
     pub address: String,
 }
@@ -21,10 +20,10 @@ impl Function {
         Self::start_with(folder, &["--insecure"])
     }
 
-    /// The same over mTLS, with the certificates in `certificates`.
+    /// The same over mTLS, with the certificates in `certificates`; it tells of every answer.
     #[must_use]
     pub fn start_with_tls(folder: &Path, certificates: &Path) -> Self {
-        Self::start_with(folder, &["--tls-certs-dir", &certificates.display().to_string()])
+        Self::start_with(folder, &["--debug", "--tls-certs-dir", &certificates.display().to_string()])
     }
 
     fn start_with(folder: &Path, arguments: &[&str]) -> Self {
@@ -35,6 +34,12 @@ impl Function {
             Command::new(tools::ours("function-vcluster")).args(["--address", &address]).args(arguments),
         );
         server.wait_until("it listens", || std::net::TcpStream::connect(&address).is_ok());
-        Self { _server: server, address }
+        Self { server, address }
+    }
+
+    /// How often it has answered, when it was started to tell.
+    #[must_use]
+    pub fn answers(&self) -> usize {
+        self.server.log().matches("answered").count()
     }
 }

@@ -4,7 +4,8 @@
 //! - [`tools`]: where the real programs are, and our own two, built like the tests;
 //! - [`process`]: a program that runs until it is dropped, with its log;
 //! - [`cluster`]: kine and kube-apiserver; [`minio`]: the store; [`function`]: our gRPC server;
-//! - [`crossplane`]: its real core over such a cluster, with our function behind it;
+//! - [`crossplane`]: its real core over such a cluster, with our function behind it; [`by_hand`]: another function;
+//!   [`played`]: what provider-helm and the sidecar would say;
 //! - [`pod`]: a container of a rendered manifest, run as a process with its mounts as folders; [`job`]: one of the chart;
 //! - [`sidecar`]: our sidecar with the rights of a pod that nobody runs;
 //! - [`examples`], [`yaml`]: what was rendered; [`charts`]: what Helm makes of it.
@@ -12,6 +13,7 @@
 //! Every story is `#[ignore]`d, because it needs programs that `e2e/tools/build` makes:
 //! `E2E_TOOLS_BIN=$(e2e/tools/build) cargo test --package e2e -- --ignored --test-threads=1`.
 
+pub mod by_hand;
 pub mod charts;
 pub mod cluster;
 pub mod crossplane;
@@ -20,6 +22,7 @@ pub mod function;
 pub mod history;
 pub mod job;
 pub mod minio;
+pub mod played;
 pub mod pod;
 pub mod process;
 pub mod sidecar;

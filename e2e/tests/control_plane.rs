@@ -4,7 +4,7 @@
 //! provider-helm, whose words in a Release's status and in its connection Secret are all that Crossplane sees of it.
 
 use e2e::crossplane::{Crossplane, is_true, manifests};
-use e2e::{examples::Example, yaml};
+use e2e::{examples::Example, played, yaml};
 use serde_json::{Value, json};
 
 /// How one generation of Crossplane names things.
@@ -124,44 +124,8 @@ impl Story {
             });
             self.crossplane.cluster.apply(&secret.to_string());
         }
-        let condition = |kind: &str, reason: &str| {
-            let at = "2026-11-23T06:02:00Z";
-            json!({"type": kind, "status": "True", "reason": reason, "lastTransitionTime": at})
-        };
-        let status = json!({"status": {
-            "atProvider": { "state": "deployed", "revision": 1, "releaseDescription": "Install complete" },
-            "conditions": [condition("Ready", "Available"), condition("Synced", "ReconcileSuccess")],
-        }});
         let name = yaml::str_at(&release, "/metadata/name");
-        let namespace = format!("--namespace={}", self.tenancy.home);
-        let patch = ["--subresource=status", "--type=merge", "--patch", &status.to_string()];
-        let arguments = [&["patch", self.tenancy.releases, name, &namespace], &patch[..]].concat();
-        let _ = self.crossplane.cluster.kubectl(&arguments, "").ok();
-    }
-
-    /// As the sidecar does after its first backup.
-    fn reported(&self, xr: &Value) {
-        let vcluster = &xr["status"]["vcluster"];
-        let key = yaml::str_at(vcluster, "/key");
-        let report = Example::named("claim-v1-healthy").text("required.yaml");
-        let mut map = yaml::documents(&report).remove(0);
-        let document = yaml::str_at(&map, "/data/status.yaml").to_owned();
-        let lines = document.lines().map(|line| match line.split_once(": ") {
-            Some(("key", _)) => format!("key: {key}\n"),
-            Some(("uid", _)) => format!("uid: {}\n", yaml::str_at(xr, "/metadata/uid")),
-            Some(("observedAt", _)) => format!("observedAt: {}\n", jiff::Timestamp::now()),
-            // The story may take longer than three of one minute.
-            Some(("interval", _)) => "interval: 1h\n".to_owned(),
-            _ => format!("{line}\n"),
-        });
-        map["data"]["status.yaml"] = Value::from(lines.collect::<String>());
-        map["metadata"] = json!({
-            "name": format!("{key}-backup-status"),
-            "namespace": vcluster["namespace"],
-            "labels": { "vcluster.fn.crossplane.io/key": key },
-        });
-        let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": vcluster["namespace"]}});
-        self.crossplane.cluster.apply(&yaml::text(&[namespace, map]));
+        played::installed(&self.crossplane.cluster, self.tenancy.releases, self.tenancy.home, name);
     }
 
     /// From an order to a vcluster that is ready; returns its XR.
@@ -181,7 +145,7 @@ impl Story {
         // It follows, and is not taken for ready.
         let rancher = self.release(&key, "rancher");
         assert_eq!(rancher["spec"]["forProvider"]["namespace"], PLATFORM);
-        self.reported(&xr);
+        played::reported(&self.crossplane.cluster, &xr);
         self.installed(&key, "rancher");
         assert_eq!(self.releases().len(), 3);
         // This core runs without webhooks and so without its controller of Usages: nobody will ever call one ready.
