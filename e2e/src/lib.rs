@@ -3,7 +3,7 @@
 //!
 //! - [`tools`]: where the real programs are, and our own two, built like the tests;
 //! - [`process`]: a program that runs until it is dropped, with its log;
-//! - [`cluster`]: kine and kube-apiserver; [`minio`]: the store; [`function`]: our gRPC server;
+//! - [`cluster`]: kine and kube-apiserver; [`minio`], [`gcs`]: stores; [`function`]: our gRPC server;
 //! - [`crossplane`]: its real core over such a cluster, with our function behind it; [`by_hand`]: another function;
 //!   [`played`]: what provider-helm and the sidecar would say;
 //! - [`pod`]: a container of a rendered manifest, run as a process with its mounts as folders; [`job`]: one of the chart;
@@ -19,6 +19,7 @@ pub mod cluster;
 pub mod crossplane;
 pub mod examples;
 pub mod function;
+pub mod gcs;
 pub mod history;
 pub mod job;
 pub mod minio;

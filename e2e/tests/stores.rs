@@ -6,6 +6,7 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
 
+use e2e::gcs::{self, Gcs};
 use e2e::minio::{ADMIN_PASSWORD, ADMIN_USER, Minio};
 use e2e::process::{Running, run};
 use e2e::tools;
@@ -32,11 +33,21 @@ fn mc(folder: &Path, store: &Minio, scheme: &str, arguments: &[&str]) {
 
 /// Asks the whole suite of an empty store.
 fn conforms(config: &Config) -> bool {
+    asked(async { conformance::conforms(&Store::open(config, Access::Write).expect("opens without asking")).await })
+}
+
+fn asked<T>(questions: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     // One crypto library for the process; a second call finds it installed.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    runtime.block_on(async {
-        conformance::conforms(&Store::open(config, Access::Write).expect("opens without asking")).await
+    runtime.block_on(questions)
+}
+
+/// What a store says that does not take these credentials.
+fn refusal(config: &Config) -> String {
+    asked(async {
+        let store = Store::open(config, Access::Read).expect("opens without asking");
+        store.list("v1").await.expect_err("refused").chain()
     })
 }
 
@@ -146,6 +157,26 @@ fn azurite() {
     assert!(conforms(&config), "Azure refuses what is there");
     let settings = json!({"url": format!("az://{BUCKET}/another"), "endpoint": endpoint});
     lives_on(folder, &settings, &[("AZURE_STORAGE_ACCOUNT_KEY", KEY)]);
+}
+
+#[test]
+#[ignore = "needs the real programs of e2e/tools"]
+fn google_cloud_storage() {
+    let scratch = tempfile::tempdir().expect("a folder");
+    let folder = scratch.path();
+    let store = Gcs::start(folder, BUCKET);
+    let endpoint = format!("http://{}", store.address);
+    let with = |key: &str| {
+        let url = format!("gs://{BUCKET}/a/prefix");
+        let mut config = Config { url, endpoint: Some(endpoint.clone()), ..Config::default() };
+        config.cloud.add("GOOGLE_SERVICE_ACCOUNT_KEY", key.to_owned().into());
+        config
+    };
+    assert!(conforms(&with(&store.key)), "Google refuses what is there");
+    let said = refusal(&with(&gcs::withdrawn_key()));
+    assert!(said.contains("the store refuses the credentials"), "{said}");
+    let settings = json!({"url": format!("gs://{BUCKET}/another"), "endpoint": endpoint});
+    lives_on(folder, &settings, &[("GOOGLE_SERVICE_ACCOUNT_KEY", &store.key)]);
 }
 
 /// A container is made by a signed request, which the sidecar never sends.
