@@ -44,7 +44,7 @@ impl Gcs {
         let port = tools::free_port();
         let emulator = format!("127.0.0.1:{port}");
         let mut command = Command::new(tools::tool("fake-gcs-server"));
-        command.args(["-scheme", "http", "-host", "127.0.0.1", "-port", &port.to_string()]);
+        command.args(["-log-level", "warn", "-scheme", "http", "-host", "127.0.0.1", "-port", &port.to_string()]);
         // Under this name the first part of the path is the bucket.
         command.args(["-public-host", &address, "-filesystem-root"]).arg(folder.join("gcs"));
         let mut server = Running::start("fake-gcs-server", folder, &mut command);

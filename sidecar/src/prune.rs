@@ -126,7 +126,7 @@ fn gone(outcome: Result<(), Error>) -> Result<Gone, Error> {
     match outcome {
         Ok(()) => Ok(Gone::Yes),
         Err(Error::Store { fault: Fault::Held(_), .. }) => Ok(Gone::Held),
-        Err(error @ Error::Store { fault: Fault::Refused(_), .. }) => Ok(Gone::Refused(error.to_string())),
+        Err(error @ Error::Store { fault: Fault::Refused(..), .. }) => Ok(Gone::Refused(error.to_string())),
         Err(error) => Err(error),
     }
 }

@@ -303,7 +303,7 @@ pub async fn known(report: &Report, config: &Config) -> Result<Option<Status>, E
 fn with_registration(error: &Error, config: &Config) -> String {
     let not_there_yet = matches!(
         error,
-        Error::Store { fault: Fault::NoBucket | Fault::NoCredentials(_) | Fault::Refused(_) | Fault::NotFound, .. }
+        Error::Store { fault: Fault::NoBucket | Fault::NoCredentials(_) | Fault::Refused(..) | Fault::NotFound, .. }
     );
     if let Error::NoRepository { store } = error {
         return format!("the folder of store {store} is not there: mount or make it");

@@ -169,7 +169,7 @@ impl Store {
         if !self.plain_puts.load(Ordering::Relaxed) {
             let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
             match self.inner.put_opts(&self.path(key), bytes.clone().into(), options).await {
-                Err(e) if fault::cannot_create_only(&e) => self.plain_puts.store(true, Ordering::Relaxed),
+                Err(e) if fault::cannot_create_only(self.cloud, &e) => self.plain_puts.store(true, Ordering::Relaxed),
                 other => return other.map(drop).map_err(failed),
             }
         }
@@ -312,7 +312,7 @@ impl Store {
     }
 
     fn error(&self, action: &'static str, object: &str, error: &object_store::Error) -> Error {
-        let fault = match Fault::of(error) {
+        let fault = match Fault::of(self.cloud, error) {
             // Of a machine without an identity of its own nobody answers but the network.
             Fault::Unreachable(_) if self.ambient => Fault::NoCredentials(self.cloud),
             fault => fault,

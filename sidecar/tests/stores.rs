@@ -3,6 +3,7 @@
 
 use std::{io::Write, net::TcpListener, sync::Arc, time::Duration};
 
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use vcluster_backup::store::{Access, Config, Fault, Patience, Store};
 
 #[path = "common/conformance.rs"]
@@ -104,6 +105,56 @@ async fn a_server_that_hangs_is_given_up_with_a_sentence() {
                     assert!(!said.contains("hunter2"), "{said}");
                 }
             }
+        }
+    }
+}
+
+/// A server behind this certificate, to whom nothing is there.
+fn tls_server(chain: Vec<CertificateDer<'static>>, key: &rcgen::KeyPair) -> String {
+    let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
+    let config = rustls::ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key).expect("a pair");
+    let (config, listener) = (Arc::new(config), TcpListener::bind("127.0.0.1:0").expect("a port"));
+    let address = listener.local_addr().expect("an address");
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let connection = rustls::ServerConnection::new(Arc::clone(&config)).expect("a connection");
+            let mut stream = rustls::StreamOwned::new(connection, stream);
+            let _ = std::io::Read::read(&mut stream, &mut [0; 4096]);
+            let _ = stream.write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+            stream.conn.send_close_notify();
+            let _ = stream.flush();
+        }
+    });
+    format!("https://{address}")
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_not_accepted_is_told_with_its_remedy() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let made = |is_ca: rcgen::IsCa, name: &str| {
+        let mut params = rcgen::CertificateParams::new(vec![name.to_owned()]).expect("parameters");
+        params.is_ca = is_ca;
+        params.self_signed(&key).expect("signed")
+    };
+    let authority = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let cases = [
+        (made(authority, "127.0.0.1"), true, Some("give the server one with basicConstraints CA:FALSE")),
+        (made(rcgen::IsCa::ExplicitNoCa, "127.0.0.1"), false, Some("by --ca-file or store.ca")),
+        (made(rcgen::IsCa::ExplicitNoCa, "store.example.org"), true, Some("name the store as the certificate does")),
+        (made(rcgen::IsCa::ExplicitNoCa, "127.0.0.1"), true, None),
+    ];
+    for (certificate, trusted, remedy) in cases {
+        let endpoint = Some(tls_server(vec![certificate.der().clone()], &key));
+        let ca = trusted.then(|| certificate.pem());
+        let credentials = Some(("user".to_owned(), "hunter2".to_owned().into()));
+        let patience = Patience { tries: 1, ..Patience::default() };
+        let config = Config { url: "s3://shop".into(), endpoint, ca, credentials, patience, ..Config::default() };
+        let store = Store::open(&config, Access::Read).expect("opens without asking");
+        let said = store.get_small("v1/full/g/00000001.json").await.expect_err("nothing is there").chain();
+        match remedy {
+            Some(remedy) => assert!(said.contains("certificate is not accepted") && said.contains(remedy), "{said}"),
+            None => assert!(said.contains("there is no such object"), "{said}"),
         }
     }
 }

@@ -35,15 +35,35 @@ impl Cloud {
     }
 }
 
+impl Cloud {
+    /// What to look at when it says: you may not.
+    fn how_to_be_let_in(self) -> &'static str {
+        match self {
+            Self::S3 => "check access key, secret key and the policy of their user",
+            Self::Gcs => {
+                "check the service account's key and its roles on the bucket: Storage Object User, or Storage Object \
+                 Creator and Viewer where nothing may be removed"
+            }
+            Self::Azure => {
+                "check the account's key, the permissions and the end of the SAS, or the identity's role on the \
+                 container: Storage Blob Data Contributor"
+            }
+            Self::Local => "check owner and mode of the folder and whether it is mounted for writing",
+        }
+    }
+}
+
 /// Why a store did not do what was asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// No answer.
     Unreachable(String),
+    /// An answer from somebody whose certificate is not accepted. Holds the TLS library's words.
+    Certificate(String),
     /// No credentials to ask with.
     NoCredentials(Cloud),
-    /// An answer: you may not. Holds the store's error code.
-    Refused(String),
+    /// An answer: you may not. Holds the store's error code, or the system's words.
+    Refused(Cloud, String),
     /// There is no such bucket.
     NoBucket,
     /// There is no such object.
@@ -54,6 +74,10 @@ pub enum Fault {
     BadKey,
     /// The object may not be removed yet: a lock or hold. Holds the store's error code.
     Held(String),
+    /// The object has been put where nobody can read it at once. Holds the store's error code.
+    Archived(String),
+    /// A quota is used up, or the store's disk. Holds the store's error code, or the system's words.
+    Full(String),
     /// Anything else. Holds the store's error code or the system's words.
     Other(String),
 }
@@ -64,9 +88,27 @@ impl fmt::Display for Fault {
             Self::Unreachable(why) => {
                 write!(f, "the store does not answer ({why}); check its endpoint and the network")
             }
+            Self::Certificate(why) => {
+                let remedy = match why {
+                    _ if why.contains("UnknownIssuer") => {
+                        "give the certificate of the authority that signed it by --ca-file or store.ca"
+                    }
+                    _ if why.contains("CaUsedAsEndEntity") => {
+                        "it is an authority's own: give the server one with basicConstraints CA:FALSE"
+                    }
+                    _ => "renew it, or name the store as the certificate does",
+                };
+                write!(f, "the store's certificate is not accepted ({why}); {remedy}")
+            }
             Self::NoCredentials(cloud) => write!(f, "there are no credentials; {}", cloud.how_to_give_credentials()),
-            Self::Refused(code) => {
-                write!(f, "the store refuses the credentials ({code}); check access key, secret key and policy")
+            Self::Refused(_, code) if code == "RequestTimeTooSkewed" => {
+                write!(f, "the store's clock and ours are too far apart ({code}); set the clock of this machine")
+            }
+            Self::Refused(Cloud::Local, why) => {
+                write!(f, "the folder may not be used ({why}); {}", Cloud::Local.how_to_be_let_in())
+            }
+            Self::Refused(cloud, code) => {
+                write!(f, "the store refuses the credentials ({code}); {}", cloud.how_to_be_let_in())
             }
             Self::NoBucket => f.write_str("the bucket does not exist; is it registered?"),
             Self::NotFound => f.write_str("there is no such object"),
@@ -75,48 +117,83 @@ impl fmt::Display for Fault {
                 f.write_str("an object there has a key with illegal characters, which is none of ours; remove it")
             }
             Self::Held(code) => write!(f, "a lock or hold of the bucket keeps it ({code})"),
+            Self::Archived(code) => {
+                write!(
+                    f,
+                    "it has been moved to an archive class ({code}); bring it back by the store's own tools first"
+                )
+            }
+            Self::Full(code) => write!(f, "there is no room left in the store ({code}); raise its quota, or keep less"),
             Self::Other(why) => write!(f, "the store failed ({why})"),
         }
     }
 }
 
 impl Fault {
-    /// What the library's error means.
-    pub(super) fn of(error: &object_store::Error) -> Self {
+    /// What the library's error means when this kind of store gives it.
+    pub(super) fn of(cloud: Cloud, error: &object_store::Error) -> Self {
         use object_store::Error as E;
         let text = error.to_string();
         let code =
             text.split_once("<Code>").and_then(|(_, rest)| rest.split_once("</Code>")).map(|(code, _)| code.to_owned());
+        let status = status_of(&text);
         match (error, code.as_deref()) {
             (_, Some("NoSuchBucket" | "ContainerNotFound")) => Self::NoBucket,
             (_, Some(code)) if is_hold(code, &text) => Self::Held(code.to_owned()),
+            (_, Some(code @ ("InvalidObjectState" | "BlobArchived"))) => Self::Archived(code.to_owned()),
+            (_, Some(code)) if code.contains("QuotaExceeded") || code.contains("StorageFull") => {
+                Self::Full(code.to_owned())
+            }
             (E::NotFound { .. }, _) => Self::NotFound,
             (E::AlreadyExists { .. } | E::Precondition { .. }, _) => Self::Exists,
             (E::PermissionDenied { .. } | E::Unauthenticated { .. }, code) => {
-                Self::Refused(code.unwrap_or("AccessDenied").to_owned())
+                Self::Refused(cloud, code.unwrap_or("AccessDenied").to_owned())
+            }
+            // The library tells only some of its requests' refusals from other failures: of a listing it does not.
+            (_, code) if status.starts_with("401") || status.starts_with("403") => {
+                Self::Refused(cloud, code.unwrap_or(&status).to_owned())
             }
             (_, Some(code @ ("AccessDenied" | "InvalidAccessKeyId" | "SignatureDoesNotMatch" | "ExpiredToken"))) => {
-                Self::Refused(code.to_owned())
+                Self::Refused(cloud, code.to_owned())
             }
             (_, Some(code)) => Self::Other(code.to_owned()),
             (_, None) => {
                 let why = innermost(error);
                 match error {
                     _ if text.contains("illegal character") => Self::BadKey,
-                    _ if text.contains("non-2xx status code") => Self::Other(status_of(&text)),
-                    E::Generic { store: "LocalFileSystem", .. } => Self::Other(why),
-                    _ => Self::Unreachable(why),
+                    _ if !status.is_empty() => Self::Other(status),
+                    E::Generic { store: "LocalFileSystem", .. } => Self::of_system(error, why),
+                    _ => match why.strip_prefix("invalid peer certificate: ") {
+                        Some(why) => Self::Certificate(why.to_owned()),
+                        None => Self::Unreachable(why),
+                    },
                 }
             }
+        }
+    }
+
+    /// What the system said of a folder.
+    fn of_system(error: &object_store::Error, why: String) -> Self {
+        use std::{error::Error as _, io::ErrorKind as Kind};
+        let mut cause = error.source();
+        let mut kind = Kind::Other;
+        while let Some(deeper) = cause {
+            kind = deeper.downcast_ref::<std::io::Error>().map_or(kind, std::io::Error::kind);
+            cause = deeper.source();
+        }
+        match kind {
+            Kind::PermissionDenied | Kind::ReadOnlyFilesystem => Self::Refused(Cloud::Local, why),
+            Kind::StorageFull | Kind::QuotaExceeded => Self::Full(why),
+            _ => Self::Other(why),
         }
     }
 }
 
 /// A store without conditional writes says so in one of these ways; uniqueness of names does not depend on it.
-pub(super) fn cannot_create_only(error: &object_store::Error) -> bool {
+pub(super) fn cannot_create_only(cloud: Cloud, error: &object_store::Error) -> bool {
     use object_store::Error as E;
     let answered = |fault| matches!(fault, Fault::Other(why) if why == "NotImplemented" || why.starts_with("501"));
-    matches!(error, E::NotImplemented { .. } | E::NotSupported { .. }) || answered(Fault::of(error))
+    matches!(error, E::NotImplemented { .. } | E::NotSupported { .. }) || answered(Fault::of(cloud, error))
 }
 
 /// Locks, holds and retention policies, each in its store's word. MinIO has none of its own and says it in a sentence.
@@ -131,9 +208,9 @@ fn is_hold(code: &str, text: &str) -> bool {
     CODES.contains(&code) || (code == "InvalidRequest" && text.contains("WORM"))
 }
 
-/// `503 Service Unavailable` out of a longer text, without the body that follows.
+/// `503 Service Unavailable` out of a longer text, without the body that follows; nothing if there was no answer.
 fn status_of(text: &str) -> String {
-    let rest = text.split_once("status code: ").map_or("", |(_, rest)| rest);
+    let rest = text.split_once("non-2xx status code: ").map_or("", |(_, rest)| rest);
     rest.split_once(':').map_or(rest, |(status, _)| status).trim().to_owned()
 }
 
@@ -150,8 +227,8 @@ pub(super) fn innermost(error: &dyn std::error::Error) -> String {
 mod tests {
     use super::*;
 
-    fn answered(body: &str) -> Fault {
-        Fault::of(&object_store::Error::Generic { store: "S3", source: body.to_owned().into() })
+    fn answered(cloud: Cloud, body: &str) -> Fault {
+        Fault::of(cloud, &object_store::Error::Generic { store: "a store", source: body.to_owned().into() })
     }
 
     #[test]
@@ -159,21 +236,74 @@ mod tests {
         let body = |code: &str, message: &str| {
             format!("<Error><Code>{code}</Code><Message>{message}</Message><Key>AKIAEXAMPLE</Key></Error>")
         };
+        let refused = |cloud, code: &str| Fault::Refused(cloud, code.into());
+        let after = |status: &str, body: &str| format!("Server returned non-2xx status code: {status}: {body}");
+        let (s3, gcs, azure) = (Cloud::S3, Cloud::Gcs, Cloud::Azure);
         let cases = [
-            (body("SignatureDoesNotMatch", "x"), Fault::Refused("SignatureDoesNotMatch".into())),
-            (body("NoSuchBucket", "x"), Fault::NoBucket),
-            (body("ContainerNotFound", "x"), Fault::NoBucket),
+            (s3, body("SignatureDoesNotMatch", "x"), refused(s3, "SignatureDoesNotMatch")),
+            (s3, body("NoSuchBucket", "x"), Fault::NoBucket),
+            (azure, body("ContainerNotFound", "x"), Fault::NoBucket),
             (
+                s3,
                 body("InvalidRequest", "Object is WORM protected and cannot be overwritten"),
                 Fault::Held("InvalidRequest".into()),
             ),
-            (body("InvalidRequest", "something else"), Fault::Other("InvalidRequest".into())),
-            (body("BlobImmutableDueToPolicy", "x"), Fault::Held("BlobImmutableDueToPolicy".into())),
-            (body("SlowDown", "x"), Fault::Other("SlowDown".into())),
+            (s3, body("InvalidRequest", "something else"), Fault::Other("InvalidRequest".into())),
+            (azure, body("BlobImmutableDueToPolicy", "x"), Fault::Held("BlobImmutableDueToPolicy".into())),
+            (
+                gcs,
+                after("403 Forbidden", &body("RetentionPolicyNotMet", "x")),
+                Fault::Held("RetentionPolicyNotMet".into()),
+            ),
+            (
+                s3,
+                after("403 Forbidden", &body("InvalidObjectState", "x")),
+                Fault::Archived("InvalidObjectState".into()),
+            ),
+            (azure, after("409 Conflict", &body("BlobArchived", "x")), Fault::Archived("BlobArchived".into())),
+            (
+                s3,
+                after("400 Bad Request", &body("XMinioAdminBucketQuotaExceeded", "x")),
+                Fault::Full("XMinioAdminBucketQuotaExceeded".into()),
+            ),
+            // Of a listing the library says no more than this.
+            (
+                gcs,
+                after("401 Unauthorized", &body("AuthenticationRequired", "x")),
+                refused(gcs, "AuthenticationRequired"),
+            ),
+            (azure, after("403 Forbidden", &body("AuthorizationFailure", "x")), refused(azure, "AuthorizationFailure")),
+            (azure, after("403 Forbidden", "AKIAEXAMPLE"), refused(azure, "403 Forbidden")),
+            (s3, after("502 Bad Gateway", "AKIAEXAMPLE"), Fault::Other("502 Bad Gateway".into())),
+            (s3, body("SlowDown", "x"), Fault::Other("SlowDown".into())),
         ];
-        for (body, fault) in cases {
-            assert_eq!(answered(&body), fault, "{body}");
-            assert!(!answered(&body).to_string().contains("AKIA"));
+        for (cloud, body, fault) in cases {
+            assert_eq!(answered(cloud, &body), fault, "{body}");
+            assert!(!answered(cloud, &body).to_string().contains("AKIA"));
         }
+    }
+
+    #[test]
+    fn a_refusal_names_what_the_cloud_itself_calls_it() {
+        let said = |cloud, code: &str| Fault::Refused(cloud, code.into()).to_string();
+        insta::assert_snapshot!(said(Cloud::S3, "AccessDenied"), @"the store refuses the credentials (AccessDenied); check access key, secret key and the policy of their user");
+        insta::assert_snapshot!(said(Cloud::Gcs, "AccessDenied"), @"the store refuses the credentials (AccessDenied); check the service account's key and its roles on the bucket: Storage Object User, or Storage Object Creator and Viewer where nothing may be removed");
+        insta::assert_snapshot!(said(Cloud::Azure, "AuthenticationFailed"), @"the store refuses the credentials (AuthenticationFailed); check the account's key, the permissions and the end of the SAS, or the identity's role on the container: Storage Blob Data Contributor");
+        insta::assert_snapshot!(said(Cloud::Local, "Permission denied (os error 13)"), @"the folder may not be used (Permission denied (os error 13)); check owner and mode of the folder and whether it is mounted for writing");
+        insta::assert_snapshot!(said(Cloud::S3, "RequestTimeTooSkewed"), @"the store's clock and ours are too far apart (RequestTimeTooSkewed); set the clock of this machine");
+    }
+
+    #[test]
+    fn of_a_folder_the_systems_words_tell_a_refusal_from_a_failure() {
+        let said = |kind: std::io::ErrorKind| {
+            let source = Box::new(std::io::Error::from(kind));
+            Fault::of(Cloud::Local, &object_store::Error::Generic { store: "LocalFileSystem", source })
+        };
+        use std::io::ErrorKind as Kind;
+        for kind in [Kind::PermissionDenied, Kind::ReadOnlyFilesystem] {
+            assert!(matches!(said(kind), Fault::Refused(Cloud::Local, _)), "{kind}");
+        }
+        assert!(matches!(said(Kind::StorageFull), Fault::Full(_)));
+        assert!(matches!(said(Kind::InvalidData), Fault::Other(_)));
     }
 }
