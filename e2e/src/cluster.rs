@@ -34,7 +34,7 @@ impl Cluster {
         for each in [folder, data] {
             std::fs::create_dir_all(each).expect("a folder can be made");
         }
-        let kine = start_kine(kine, folder, data);
+        let kine = self::kine(kine, folder, data, &[]);
         let port = tools::free_port();
         let kubeconfig = write_credentials(folder, port);
         let mut api = start_api(folder, &kine.1, port);
@@ -169,9 +169,11 @@ fn kubectl(kubeconfig: &Path, arguments: &[&str], input: &str) -> Said {
     run(command.arg("--kubeconfig").arg(kubeconfig).arg("--cache-dir").arg(cache).args(arguments), input)
 }
 
-fn start_kine(program: &str, folder: &Path, data: &Path) -> (Running, String) {
+/// kine alone, over `<data>/state.db` and as vcluster starts it, with `more` arguments; also gives its address. Its log goes
+/// to `folder`.
+#[must_use]
+pub fn kine(program: &str, folder: &Path, data: &Path, more: &[&str]) -> (Running, String) {
     let address = format!("127.0.0.1:{}", tools::free_port());
-    // As vcluster starts it.
     let endpoint = format!(
         "sqlite://{}?_journal=WAL&cache=shared&_busy_timeout=30000&_txlock=immediate",
         data.join("state.db").display()
@@ -181,6 +183,7 @@ fn start_kine(program: &str, folder: &Path, data: &Path) -> (Running, String) {
         folder,
         Command::new(tools::tool(program))
             .args(["--listen-address", &address, "--metrics-bind-address", "0", "--endpoint", &endpoint])
+            .args(more)
             .current_dir(folder),
     );
     kine.wait_until("it listens", || std::net::TcpStream::connect(&address).is_ok());

@@ -69,6 +69,12 @@ impl Running {
         }
     }
 
+    /// Its process id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// What it has printed so far.
     #[must_use]
     pub fn log(&self) -> String {
@@ -105,6 +111,35 @@ impl Drop for Running {
             eprintln!("--- end of the log of {} ---\n{tail}\n---", self.name);
         }
     }
+}
+
+/// Time of a running program on a CPU since its start, in user and in kernel mode.
+///
+/// # Panics
+/// When there is no such process.
+#[must_use]
+pub fn cpu(id: u32) -> Duration {
+    let stat = proc(id, "stat");
+    // The second field, its name, may hold anything; it ends with the last bracket.
+    let (_, fields) = stat.rsplit_once(')').expect("a name in brackets");
+    let ticks = fields.split_whitespace().skip(11).take(2);
+    let ticks: u64 = ticks.map(|field| field.parse::<u64>().expect("a number of ticks")).sum();
+    Duration::from_millis(ticks * 1000 / rustix::param::clock_ticks_per_second())
+}
+
+/// The most memory a running program has had so far, in bytes.
+///
+/// # Panics
+/// When there is no such process.
+#[must_use]
+pub fn peak_bytes(id: u32) -> u64 {
+    let status = proc(id, "status");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a peak");
+    line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number of kilobytes") * 1024
+}
+
+fn proc(id: u32, file: &str) -> String {
+    std::fs::read_to_string(format!("/proc/{id}/{file}")).expect("the program still runs")
 }
 
 /// What a program that ended by itself has said.

@@ -110,7 +110,13 @@ impl<'a> Surroundings<'a> {
     /// The program with the folders and the rights of the pod.
     #[must_use]
     pub fn program(&self, arguments: &[&str]) -> Command {
-        let mut program = Command::new(tools::ours("vcluster-backup"));
+        self.run_by(&tools::ours("vcluster-backup"), arguments)
+    }
+
+    /// The same of a program that was built elsewhere.
+    #[must_use]
+    pub fn run_by(&self, program: &Path, arguments: &[&str]) -> Command {
+        let mut program = Command::new(program);
         program.args(arguments).env_clear();
         program.env("KUBERNETES_SERVICE_HOST", "127.0.0.1").env("KUBECONFIG", self.kubeconfig());
         program.env("VCLUSTER_BACKUP_METRICS_ADDRESS", "127.0.0.1:0");

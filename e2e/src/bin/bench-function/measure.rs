@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use e2e::process::run;
+use e2e::process::{self, run};
 use e2e::tools;
 use serde::Deserialize;
 
@@ -92,25 +92,15 @@ impl Server {
         }
     }
 
-    /// Time on a CPU since its start, in user and in kernel mode.
+    /// Time on a CPU since its start.
     fn cpu(&self) -> Duration {
-        let stat = self.proc("stat");
-        // The second field, its name, may hold anything; it ends with the last bracket.
-        let (_, fields) = stat.rsplit_once(')').expect("a name in brackets");
-        let ticks = fields.split_whitespace().skip(11).take(2);
-        let ticks: u64 = ticks.map(|field| field.parse::<u64>().expect("a number of ticks")).sum();
-        Duration::from_millis(ticks * 1000 / rustix::param::clock_ticks_per_second())
+        process::cpu(self.child.id())
     }
 
     /// The most memory it has had so far.
     pub(crate) fn peak_bytes(&self) -> f64 {
-        let status = self.proc("status");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a peak");
-        line.trim().trim_end_matches(" kB").parse::<f64>().expect("a number of kilobytes") * 1024.0
-    }
-
-    fn proc(&self, file: &str) -> String {
-        fs::read_to_string(format!("/proc/{}/{file}", self.child.id())).expect("the server still runs")
+        // Far below where a float loses a byte.
+        u32::try_from(process::peak_bytes(self.child.id())).map_or(f64::INFINITY, f64::from)
     }
 }
 
