@@ -107,18 +107,14 @@ impl Cluster {
         }
     }
 
-    /// Waits until the server accepts documents as in [`Self::accepts`].
+    /// Waits until something holds that concerns more than one object.
     ///
     /// # Panics
-    /// When patience ends.
-    pub fn wait_until_accepted(&self, yaml: &str) {
+    /// When patience ends: the message says for what.
+    pub fn wait_until(&self, what: &str, holds: impl Fn() -> bool) {
         let start = std::time::Instant::now();
-        loop {
-            let said = self.accepts(yaml);
-            if said.code == 0 {
-                return;
-            }
-            assert!(start.elapsed() < PATIENCE, "still refused: {}", said.all());
+        while !holds() {
+            assert!(start.elapsed() < PATIENCE, "it did not come to: {what}");
             std::thread::sleep(std::time::Duration::from_millis(200));
         }
     }

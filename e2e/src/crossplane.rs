@@ -1,5 +1,6 @@
 //! Crossplane's real core over a [`Cluster`], with our function behind it over mTLS. Nobody runs packages here: what the
 //! package manager would write of an installed function is written by hand, and provider-helm is played by the stories.
+//! Its webhook is called, as on any cluster; its certificate is the functions'.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -35,7 +36,10 @@ impl Crossplane {
         let certificates = certificates(folder);
         let function = Function::start_with_tls(folder, &certificates);
         install(&cluster, "function-vcluster", &function.address);
-        let core = start_core(folder, &cluster, &certificates);
+        let webhooks = tools::free_port();
+        let core = start_core(folder, &cluster, &certificates, webhooks);
+        let authority = std::fs::read(certificates.join("ca.crt")).expect("a certificate");
+        cluster.apply(&no_usages(&authority, webhooks).to_string());
         Self { _core: core, function, certificates, cluster }
     }
 
@@ -138,18 +142,39 @@ fn install(cluster: &Cluster, name: &str, address: &str) {
     let _ = cluster.kubectl(&patch, "").ok();
 }
 
-fn start_core(folder: &Path, cluster: &Cluster, certificates: &Path) -> Running {
+/// Its webhook against the deletion of what is in use, as its chart installs it but for the place.
+fn no_usages(authority: &[u8], port: u16) -> Value {
+    let everything = json!({"apiGroups": ["*"], "apiVersions": ["*"], "operations": ["DELETE"], "resources": ["*"]});
+    let url = format!("https://localhost:{port}/validate-no-usages");
+    json!({
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "ValidatingWebhookConfiguration",
+        "metadata": { "name": "crossplane-no-usages" },
+        "webhooks": [{
+            "name": "nousages.protection.crossplane.io",
+            "admissionReviewVersions": ["v1"],
+            "sideEffects": "None",
+            "failurePolicy": "Fail",
+            "clientConfig": { "url": url, "caBundle": data_encoding::BASE64.encode(authority) },
+            "objectSelector": { "matchLabels": { "crossplane.io/in-use": "true" } },
+            "rules": [everything],
+        }],
+    })
+}
+
+fn start_core(folder: &Path, cluster: &Cluster, certificates: &Path, webhooks: u16) -> Running {
     let cache = folder.join("core-cache");
     std::fs::create_dir_all(&cache).expect("a folder can be made");
     let port = |flag: &str| format!("--{flag}={}", tools::free_port());
     let with = |flag: &str, folder: &Path| format!("--{flag}={}", folder.display());
     let mut command = Command::new(tools::tool("crossplane-core"));
     command
-        .args(["core", "start", "--package-runtime=External", "--enable-webhooks=false"])
+        .args(["core", "start", "--package-runtime=External", "--enable-webhooks"])
         .args(["--tls-client-secret-name=client", "--tls-server-secret-name=server", "--poll-interval=5s"])
         .args([with("tls-client-certs-dir", certificates), with("tls-server-certs-dir", certificates)])
         .args([with("xpkg-cache-dir", &cache), with("xfn-cache-dir", &cache)])
-        .args([port("metrics-port"), port("health-probe-port"), port("webhook-port")])
+        .args([port("metrics-port"), port("health-probe-port")])
+        .arg(format!("--webhook-port={webhooks}"))
         .env("KUBECONFIG", cluster.kubeconfig())
         .env("POD_NAMESPACE", NAMESPACE)
         .env("POD_SERVICE_ACCOUNT", "crossplane");

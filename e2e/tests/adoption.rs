@@ -79,7 +79,8 @@ impl Story {
         {
             let spec = json!({"backup": {"enabled": false}});
             let object = json!({"apiVersion": "vcluster.example.org/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec});
-            self.crossplane.cluster.wait_until_accepted(&object.to_string());
+            let cluster = &self.crossplane.cluster;
+            cluster.wait_until("the fields are served", || cluster.accepts(&object.to_string()).code == 0);
         }
         self.crossplane.cluster.apply(&Example::named("adopt-step-1").text("composition.yaml"));
     }

@@ -4,7 +4,7 @@
 //! provider-helm, whose words in a Release's status and in its connection Secret are all that Crossplane sees of it.
 
 use e2e::crossplane::{Crossplane, is_true, manifests};
-use e2e::{examples::Example, played, yaml};
+use e2e::{examples::Example, played, process::Said, yaml};
 use serde_json::{Value, json};
 
 /// How one generation of Crossplane names things.
@@ -27,6 +27,8 @@ struct Tenancy {
 
 const TENANT: &str = "team-a";
 const PLATFORM: &str = "vcluster-platform";
+/// What Crossplane puts on a resource that a Usage speaks of.
+const IN_USE: &str = "crossplane.io/in-use";
 const KUBECONFIG: &str = "apiVersion: v1\nkind: Config\n";
 
 impl Tenancy {
@@ -101,10 +103,48 @@ impl Story {
         self.crossplane.cluster.wait_for("xvclusters.vcluster.example.org", "", name, found)
     }
 
-    fn release(&self, key: &str, resource: &str) -> Value {
-        let there = |_: &Value| true;
+    fn wait_for_release(&self, key: &str, resource: &str, found: impl Fn(&Value) -> bool) -> Value {
         let name = format!("{key}-{resource}");
-        self.crossplane.cluster.wait_for(self.tenancy.releases, self.tenancy.home, &name, there)
+        self.crossplane.cluster.wait_for(self.tenancy.releases, self.tenancy.home, &name, found)
+    }
+
+    fn release(&self, key: &str, resource: &str) -> Value {
+        self.wait_for_release(key, resource, |_| true)
+    }
+
+    fn wait_for_usage(&self, key: &str, used: &str, found: impl Fn(&Value) -> bool) -> Value {
+        let name = format!("{key}-usage-{used}");
+        self.crossplane.cluster.wait_for(self.tenancy.usages, self.tenancy.home, &name, found)
+    }
+
+    /// Deletes an order, and waits until Crossplane has let its XR go.
+    fn cancel(&self, order: &str, xr: &Value) {
+        let namespace = format!("--namespace={TENANT}");
+        let delete = ["delete", self.tenancy.ordered, order, &namespace, "--wait=false"];
+        let _ = self.crossplane.cluster.kubectl(&delete, "").ok();
+        let (kind, home) = match self.tenancy.home {
+            "" => ("xvclusters.vcluster.example.org", ""),
+            home => (self.tenancy.ordered, home),
+        };
+        let name = yaml::str_at(xr, "/metadata/name");
+        let gone = || self.crossplane.cluster.object(kind, home, name).is_none();
+        self.crossplane.cluster.wait_until("the XR is gone", gone);
+    }
+
+    /// Deletes as Kubernetes' garbage collector does, which nobody runs here.
+    fn collect(&self, kind: &str, name: &str) -> Said {
+        let namespace = format!("--namespace={}", self.tenancy.home);
+        let how = ["--cascade=background", "--wait=false"];
+        self.crossplane.cluster.kubectl(&[&["delete", kind, name, &namespace], &how[..]].concat(), "")
+    }
+
+    /// provider-helm holds a Release until its chart is uninstalled.
+    fn hold(&self, key: &str, resource: &str, held: bool) {
+        let finalizers = if held { json!(["finalizer.managedresource.crossplane.io"]) } else { json!([]) };
+        let patch = json!({"metadata": {"finalizers": finalizers}}).to_string();
+        let (name, namespace) = (format!("{key}-{resource}"), format!("--namespace={}", self.tenancy.home));
+        let arguments = ["patch", self.tenancy.releases, &name, &namespace, "--type=merge", "--patch", &patch];
+        let _ = self.crossplane.cluster.kubectl(&arguments, "").ok();
     }
 
     fn releases(&self) -> Vec<Value> {
@@ -148,12 +188,11 @@ impl Story {
         played::reported(&self.crossplane.cluster, &xr);
         self.installed(&key, "rancher");
         assert_eq!(self.releases().len(), 3);
-        // This core runs without webhooks and so without its controller of Usages: nobody will ever call one ready.
         for (used, user) in [("s3", "vcluster"), ("vcluster", "rancher")] {
-            let name = format!("{key}-usage-{used}");
-            let usage = self.crossplane.cluster.wait_for(self.tenancy.usages, self.tenancy.home, &name, |_| true);
+            let usage = self.wait_for_usage(&key, used, |usage| is_true(usage, "Ready"));
             assert_eq!(usage["spec"]["of"]["resourceRef"]["name"], format!("{key}-{used}"));
             assert_eq!(usage["spec"]["by"]["resourceRef"]["name"], format!("{key}-{user}"));
+            self.wait_for_release(&key, used, |release| release["metadata"]["labels"][IN_USE] == "true");
         }
         self.wait_for_xr("shop", |xr| is_true(xr, "Ready") && is_true(xr, "Synced"))
     }
@@ -238,11 +277,50 @@ fn a_second_order_with_the_same_key_is_refused(story: &Story, first: &Value) {
     assert_eq!(essence(&story.releases()), before, "nothing of the first one has changed");
     let first = story.wait_for_xr("shop", |_| true);
     assert!(is_true(&first, "Ready") && is_true(&first, "Synced"), "{}", first["status"]);
+    // It would be given the names once the first one has gone.
+    story.cancel("intruder", &xr);
+}
+
+/// Registration, vcluster, bucket: each stays until the one before it is uninstalled, however things are deleted.
+fn it_goes_in_order(story: &Story, xr: &Value) {
+    let key = yaml::str_at(xr, "/status/vcluster/key");
+    let deleted = |object: &Value| object["metadata"]["deletionTimestamp"].is_string();
+    let releases = ["s3", "vcluster", "rancher"];
+    for resource in releases {
+        story.hold(key, resource, true);
+    }
+    // By somebody's hand, while the order lives.
+    for resource in ["s3", "vcluster"] {
+        let said = story.collect(story.tenancy.releases, &format!("{key}-{resource}"));
+        assert!(said.code != 0 && said.err.contains("in-use by 1 usage(s)"), "{resource}: {}", said.all());
+        assert!(!deleted(&story.release(key, resource)), "{resource}");
+    }
+    // With the order. The collector begins where it likes.
+    story.cancel("shop", xr);
+    for resource in releases {
+        let said = story.collect(story.tenancy.releases, &format!("{key}-{resource}"));
+        assert_eq!(said.code == 0, resource == "rancher", "{resource}: {}", said.all());
+    }
+    for used in ["s3", "vcluster"] {
+        let _ = story.collect(story.tenancy.usages, &format!("{key}-usage-{used}")).ok();
+    }
+    for (going, stays) in [("rancher", &["vcluster", "s3"][..]), ("vcluster", &["s3"]), ("s3", &[])] {
+        // What follows is deleted by Crossplane, which has seen that somebody wanted it.
+        story.wait_for_release(key, going, deleted);
+        for resource in stays {
+            assert!(!deleted(&story.release(key, resource)), "{resource} before {going} is gone");
+        }
+        story.hold(key, going, false);
+    }
+    story.crossplane.cluster.wait_until("all of it is gone", || {
+        let usages = story.crossplane.cluster.objects(story.tenancy.usages, story.tenancy.home);
+        usages.is_empty() && story.releases().is_empty()
+    });
 }
 
 #[test]
 #[ignore = "needs the real programs of e2e/tools"]
-fn a_claim_becomes_a_ready_vcluster_and_nobody_else_can_take_it() {
+fn a_claim_becomes_a_ready_vcluster_that_nobody_else_can_take_and_goes_in_order() {
     let story = Story::begin(Tenancy::claims());
     let xr = story.live();
     let claim = story.wait_for_order("shop", |claim| is_true(claim, "Ready") && is_true(claim, "BackupReady"));
@@ -250,11 +328,12 @@ fn a_claim_becomes_a_ready_vcluster_and_nobody_else_can_take_it() {
     let secret = story.crossplane.cluster.wait_for("secret", TENANT, "shop-kubeconfig", |_| true);
     assert_eq!(secret_text(&secret, "kubeconfig"), KUBECONFIG);
     a_second_order_with_the_same_key_is_refused(&story, &xr);
+    it_goes_in_order(&story, &xr);
 }
 
 #[test]
 #[ignore = "needs the real programs of e2e/tools"]
-fn a_namespaced_xr_becomes_a_ready_vcluster_and_nobody_else_can_take_it() {
+fn a_namespaced_xr_becomes_a_ready_vcluster_that_nobody_else_can_take_and_goes_in_order() {
     let story = Story::begin(Tenancy::namespaced());
     let _ = story.live();
     let xr = story.wait_for_order("shop", |xr| is_true(xr, "Ready") && is_true(xr, "BackupReady"));
@@ -264,4 +343,5 @@ fn a_namespaced_xr_becomes_a_ready_vcluster_and_nobody_else_can_take_it() {
     let secret = story.crossplane.cluster.object("secret", TENANT, name).expect("in the tenant's namespace");
     assert_eq!(secret_text(&secret, "kubeconfig"), KUBECONFIG);
     a_second_order_with_the_same_key_is_refused(&story, &xr);
+    it_goes_in_order(&story, &xr);
 }
