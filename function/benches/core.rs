@@ -8,8 +8,7 @@ use std::hint::black_box;
 
 use common::{World, now};
 use criterion::Criterion;
-use function_sdk_rust::proto::v1::RunFunctionRequest;
-use function_vcluster::wire;
+use function_vcluster::wire::{self, Request};
 use prost::Message;
 
 #[path = "../tests/common/mod.rs"]
@@ -18,16 +17,16 @@ mod common;
 fn main() {
     let mut criterion = Criterion::default().configure_from_args();
     for (name, world) in [("a new order", World::new()), ("the steady state", World::healthy())] {
-        let request = world.request();
-        assert!(wire::answer(&request, now()).results.is_empty(), "{name}: a refusal would be quick");
+        let bytes = world.request().encode_to_vec();
+        let request = Request::decode(bytes.as_slice()).expect("a request");
+        assert!(wire::answer(request.clone(), now()).results.is_empty(), "{name}: a refusal would be quick");
         criterion.bench_function(&format!("{name}: answer"), |bencher| {
-            bencher.iter(|| wire::answer(black_box(&request), now()));
+            bencher.iter(|| wire::answer(black_box(&request).clone(), now()));
         });
-        let bytes = request.encode_to_vec();
         criterion.bench_function(&format!("{name}: from bytes to bytes"), |bencher| {
             bencher.iter(|| {
-                let request = RunFunctionRequest::decode(black_box(bytes.as_slice())).expect("a request");
-                wire::answer(&request, now()).encode_to_vec()
+                let request = Request::decode(black_box(bytes.as_slice())).expect("a request");
+                wire::answer(request, now()).encode_to_vec()
             });
         });
     }

@@ -3,6 +3,8 @@
 //! A [`Refusal`] becomes one fatal result: the RPC succeeds, nothing is applied and nothing is deleted. Its wording
 //! never changes between reconciles and never repeats a value that could be a secret.
 
+use crate::wire::Malformed;
+
 /// Why a request cannot be answered with resources.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
@@ -106,6 +108,14 @@ pub enum Refusal {
     RancherGone {
         /// What the platform says now.
         mode: &'static str,
+    },
+    /// An object of the request cannot be read.
+    #[error("{what} cannot be read: {malformed}; see what wrote it, or the steps before this one")]
+    Unreadable {
+        /// The object.
+        what: String,
+        /// Why.
+        malformed: Malformed,
     },
 }
 

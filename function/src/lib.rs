@@ -24,7 +24,7 @@
 //! * [`render`]: the Releases.
 //! * [`health`]: the sidecar's report, judged.
 //! * [`manifests`]: XRD, Composition, rights and reference pages, printed from the types.
-//! * [`wire`]: the only room that knows the SDK's types.
+//! * [`wire`]: the only room that knows protobuf: the contract's messages with objects unopened, and what opens them.
 
 pub mod adopt;
 pub mod check;

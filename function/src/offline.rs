@@ -5,17 +5,15 @@
 
 use std::path::{Path, PathBuf};
 
-use function_sdk_rust::{
-    proto::v1::{
-        Ready, RequestMeta, Resource, ResourceSelector, Resources, RunFunctionRequest, RunFunctionResponse, Severity,
-        State, Status, resource_selector::Match,
-    },
-    resource::{json_to_pb, json_to_struct, struct_to_json},
-};
+use function_sdk_rust::proto::v1::{Ready, RequestMeta, ResourceSelector, Severity, Status, resource_selector::Match};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use crate::{error::Error, platform, wire};
+use crate::{
+    error::Error,
+    platform,
+    wire::{self, Malformed, RawStruct, Request, Resource, Resources, Response, State},
+};
 
 /// Crossplane gives up on requirements that do not settle after this many calls.
 const MAX_CALLS: usize = 5;
@@ -100,15 +98,13 @@ impl Texts<'_> {
         let observed = documents("the observed resources", self.observed.unwrap_or_default())?;
         let required = documents("the required resources", self.required.unwrap_or_default())?;
         let mut request = request(&xr, &input, &observed)?;
-        for (key, text) in &self.context {
-            let value = json_to_pb(&one_document("the context", text)?);
-            request.context.get_or_insert_default().fields.insert(key.clone(), value);
-        }
+        let context = self.context.iter().map(|(key, text)| Ok((key.clone(), one_document("the context", text)?)));
+        request.context = Some(RawStruct::from(&context.collect::<Result<Map<_, _>, Error>>()?));
         let response = converse(request, &required, now)?;
         if let Some(fatal) = response.results.iter().find(|result| result.severity == Severity::Fatal as i32) {
             return Err(Error::Fatal { step, message: fatal.message.clone() });
         }
-        Ok(printed(&xr, &observed, &response))
+        printed(&xr, &observed, &response).map_err(|malformed| unusable("the function's answer", malformed.to_string()))
     }
 }
 
@@ -212,7 +208,7 @@ fn our_step(composition: &Value, xr: &Value) -> Result<(String, Value), Error> {
     Ok((name.to_owned(), step["input"].clone()))
 }
 
-fn request(xr: &Value, input: &Value, observed: &[Value]) -> Result<RunFunctionRequest, Error> {
+fn request(xr: &Value, input: &Value, observed: &[Value]) -> Result<Request, Error> {
     let mut state = State { composite: Some(resource(xr)), ..State::default() };
     for object in observed {
         let name = observed_name(object).ok_or_else(|| {
@@ -221,17 +217,17 @@ fn request(xr: &Value, input: &Value, observed: &[Value]) -> Result<RunFunctionR
         })?;
         state.resources.insert(name.to_owned(), resource(object));
     }
-    Ok(RunFunctionRequest {
+    Ok(Request {
         meta: Some(RequestMeta { tag: "render".to_owned(), ..RequestMeta::default() }),
         observed: Some(state),
         desired: Some(State::default()),
-        input: input.as_object().map(json_to_struct),
-        ..RunFunctionRequest::default()
+        input: input.as_object().map(RawStruct::from),
+        ..Request::default()
     })
 }
 
 fn resource(object: &Value) -> Resource {
-    Resource { resource: object.as_object().map(json_to_struct), ..Resource::default() }
+    Resource { resource: object.as_object().map(RawStruct::from), ..Resource::default() }
 }
 
 fn observed_name(object: &Value) -> Option<&str> {
@@ -239,10 +235,10 @@ fn observed_name(object: &Value) -> Option<&str> {
 }
 
 /// Calls the function until it has seen all it asks for, as Crossplane does.
-fn converse(mut request: RunFunctionRequest, required: &[Value], now: Timestamp) -> Result<RunFunctionResponse, Error> {
+fn converse(mut request: Request, required: &[Value], now: Timestamp) -> Result<Response, Error> {
     let mut known = None;
     for _ in 0..=MAX_CALLS {
-        let response = wire::answer(&request, now);
+        let response = wire::answer(request.clone(), now);
         if response.requirements == known {
             return Ok(response);
         }
@@ -272,14 +268,13 @@ fn matching(objects: &[Value], selector: &ResourceSelector) -> Resources {
     Resources { items: objects.iter().filter(matches).map(resource).collect() }
 }
 
-fn printed(xr: &Value, observed: &[Value], response: &RunFunctionResponse) -> Vec<Value> {
+fn printed(xr: &Value, observed: &[Value], response: &Response) -> Result<Vec<Value>, Malformed> {
     let desired = response.desired.clone().unwrap_or_default();
-    let mut names: Vec<&String> = desired.resources.keys().collect();
-    names.sort_unstable();
-    let unready: Vec<&str> =
-        names.iter().filter(|name| desired.resources[**name].ready != Ready::True as i32).map(|n| n.as_str()).collect();
-    let status = desired.composite.as_ref().and_then(|composite| composite.resource.as_ref()).map(struct_to_json);
-    let mut status = status.and_then(|xr| xr.get("status").cloned()).unwrap_or_else(|| json!({}));
+    let unready = desired.resources.iter().filter(|(_, resource)| resource.ready != Ready::True as i32);
+    let unready: Vec<&str> = unready.map(|(name, _)| name.as_str()).collect();
+    let status = desired.composite.as_ref().and_then(|composite| composite.resource.as_ref());
+    let status = status.map(|xr| xr.field("status")).transpose()?.flatten();
+    let mut status = status.unwrap_or_else(|| json!({}));
     status["conditions"] = conditions(response, &unready);
     let mut metadata = json!({ "name": xr["metadata"]["name"] });
     if let Some(namespace) = xr["metadata"].get("namespace") {
@@ -291,16 +286,16 @@ fn printed(xr: &Value, observed: &[Value], response: &RunFunctionResponse) -> Ve
         "metadata": metadata,
         "status": status,
     })];
-    for name in names {
-        let object = desired.resources[name].resource.as_ref().map_or(Value::Null, struct_to_json);
+    for (name, resource) in &desired.resources {
+        let object = resource.resource.as_ref().map(RawStruct::open).transpose()?.map_or(Value::Null, Value::Object);
         let there = observed.iter().find(|object| observed_name(object) == Some(name));
         documents.push(composed(object, name, there, xr));
     }
-    documents
+    Ok(documents)
 }
 
 /// The function's conditions beside the one Crossplane derives from its resources.
-fn conditions(response: &RunFunctionResponse, unready: &[&str]) -> Value {
+fn conditions(response: &Response, unready: &[&str]) -> Value {
     let mut ready = json!({ "type": "Ready", "status": "True", "reason": "Available" });
     if !unready.is_empty() {
         ready = json!({

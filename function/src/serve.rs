@@ -3,30 +3,25 @@
 //! The SDK's own server speaks v1 only and takes no further services; its flags are kept, except the one for metrics,
 //! which follow with the metrics themselves.
 
+mod runner;
+
 use std::{
     future::Future,
     net::SocketAddr,
     path::{Path, PathBuf},
 };
 
-use function_sdk_rust::proto::v1::{
-    RunFunctionRequest, RunFunctionResponse,
-    function_runner_service_server::{FunctionRunnerService, FunctionRunnerServiceServer},
-};
-use jiff::Timestamp;
-use tonic::{
-    Request, Response, Status,
-    transport::{
-        Certificate, Identity, Server as GrpcServer, ServerTlsConfig,
-        server::{Router, TcpIncoming},
-    },
+use tonic::transport::{
+    Certificate, Identity, Server as GrpcServer, ServerTlsConfig,
+    server::{Router, TcpIncoming},
 };
 use tonic_health::ServingStatus;
 use vcluster_proto::run_function::{
     FILE_DESCRIPTOR_SET_V1, FILE_DESCRIPTOR_SET_V1BETA1, SERVICE_V1, SERVICE_V1BETA1, V1Beta1,
 };
 
-use crate::{error::Error, wire};
+use self::runner::Runner;
+use crate::error::Error;
 
 /// Requests hold every observed object, and observed CRs of a large platform pass gRPC's 4 MiB.
 const MAX_RECV_BYTES: usize = 64 << 20;
@@ -110,7 +105,7 @@ pub async fn run(args: &Args) -> Result<(), Error> {
 }
 
 async fn routes(builder: &mut GrpcServer, max_bytes: usize) -> Result<Router, Error> {
-    let v1 = FunctionRunnerServiceServer::new(Function).max_decoding_message_size(max_bytes);
+    let v1 = Runner { max_bytes };
     let (health, health_service) = tonic_health::server::health_reporter();
     for service in ["", SERVICE_V1, SERVICE_V1BETA1] {
         health.set_service_status(service, ServingStatus::Serving).await;
@@ -146,24 +141,4 @@ fn tls(dir: &Path) -> Result<ServerTlsConfig, Error> {
         .identity(Identity::from_pem(read("tls.crt")?, read("tls.key")?))
         .client_ca_root(Certificate::from_pem(read("ca.crt")?))
         .client_auth_optional(false))
-}
-
-/// A shell around [`wire::answer`].
-struct Function;
-
-#[tonic::async_trait]
-impl FunctionRunnerService for Function {
-    async fn run_function(
-        &self,
-        request: Request<RunFunctionRequest>,
-    ) -> Result<Response<RunFunctionResponse>, Status> {
-        let request = request.into_inner();
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "the one look at the clock: from here on the time is an argument"
-        )]
-        let answer = wire::answer(&request, Timestamp::now());
-        tracing::debug!(results = answer.results.len(), "answered");
-        Ok(Response::new(answer))
-    }
 }

@@ -4,8 +4,13 @@ mod common;
 #[path = "common/lawful.rs"]
 mod lawful;
 
-use common::{World, bytes, config_map, names};
-use function_sdk_rust::proto::v1::RunFunctionRequest;
+use common::{World, bytes, config_map, names, rpc};
+use function_sdk_rust::{
+    proto::v1::RunFunctionRequest,
+    resource::{json_to_struct, struct_to_json},
+};
+use function_vcluster::wire::{self, RawStruct};
+use pbjson_types::Struct;
 use proptest::prelude::*;
 use prost::Message;
 use serde_json::{Map, Value, json};
@@ -174,6 +179,44 @@ proptest! {
         lawful(&world);
     }
 
+    /// The SDK's generated type is the measure: it opens what ours has written, and ours what it has written.
+    #[test]
+    fn any_object_is_read_and_written_as_the_sdk_does(object in any_json()) {
+        let object = Map::from_iter([("any".to_owned(), object)]);
+        let theirs = json_to_struct(&object);
+        let ours = RawStruct::from(&object);
+        prop_assert_eq!(&Struct::decode(ours.encode_to_vec().as_slice()).expect("a Struct"), &theirs);
+        let raw = RawStruct::decode(theirs.encode_to_vec().as_slice()).expect("a Struct");
+        prop_assert_eq!(Value::Object(raw.open().expect("well formed")), struct_to_json(&theirs));
+        let any = raw.field("any").expect("well formed");
+        prop_assert_eq!(any, struct_to_json(&theirs).get("any").cloned());
+    }
+
+    /// Foreign fields keep their bytes, also those that JSON cannot hold.
+    #[test]
+    fn a_status_is_extended_beside_whatever_is_there(
+        there in prop::option::of(any_json()),
+        ours in prop::collection::btree_map(word(), any_json(), 0..4),
+    ) {
+        let ours: Map<String, Value> = ours.into_iter().collect();
+        let mut before = Map::from_iter([("foreign".to_owned(), json!("before"))]);
+        before.extend(there.map(|there| ("status".to_owned(), there)));
+        let mut before = json_to_struct(&before);
+        before.fields.insert("nan".to_owned(), f64::NAN.into());
+        let mut raw = RawStruct::decode(before.encode_to_vec().as_slice()).expect("a Struct");
+        raw.extend_field("status", &ours).expect("well formed");
+        let after = Struct::decode(raw.encode_to_vec().as_slice()).expect("a Struct");
+        let number = |value: &pbjson_types::Value| format!("{value:?}");
+        prop_assert_eq!(number(&after.fields["nan"]), number(&before.fields["nan"]));
+        let mut want = struct_to_json(&before);
+        if !want["status"].is_object() {
+            want["status"] = json!({});
+        }
+        let Value::Object(ours) = struct_to_json(&json_to_struct(&ours)) else { unreachable!("an object") };
+        want["status"].as_object_mut().expect("an object").extend(ours);
+        prop_assert_eq!(struct_to_json(&after), want);
+    }
+
     #[test]
     fn any_bytes(noise in prop::collection::vec(any::<u8>(), 0..300), at in any::<usize>(), keep in any::<usize>()) {
         // Noise seldom is a request; one that was cut and written over often still is.
@@ -183,6 +226,12 @@ proptest! {
             *byte ^= noise;
         }
         for bytes in [&noise[..], &wire[..], &wire[..keep]] {
+            if let Ok(request) = wire::Request::decode(bytes) {
+                // Objects inside may be no objects; whatever they are, there is an answer.
+                let tag = request.meta.as_ref().map(|meta| meta.tag.clone()).unwrap_or_default();
+                let answer = wire::answer(request, common::now());
+                prop_assert_eq!(answer.meta.expect("meta").tag, tag);
+            }
             if let Ok(request) = RunFunctionRequest::decode(bytes) {
                 lawful::lawful(&request, common::now());
             }

@@ -14,7 +14,6 @@ use common::{World, names, now};
 use function_sdk_rust::proto::v1::{RunFunctionRequest, function_runner_service_client::FunctionRunnerServiceClient};
 use function_vcluster::{
     serve::{Args, Server},
-    wire,
 };
 use futures::{StreamExt, stream};
 use prost::Message;
@@ -92,7 +91,7 @@ async fn both_protocols_give_the_answer_of_the_core() {
     let channel = server.channel().await;
     let bad = World::new().with(|w| w.xr["spec"]["backup"]["interval"] = json!("often"));
     for world in [World::new(), World::ready(), bad] {
-        let (request, want) = (world.request(), wire::answer(&world.request(), now()));
+        let (request, want) = (world.request(), common::answer(&world.request(), now()));
         let v1 = FunctionRunnerServiceClient::new(channel.clone()).run_function(request.clone()).await;
         assert_eq!(v1.expect("the RPC succeeds, whatever is asked").into_inner(), want);
         let v1beta1 = FunctionRunnerServiceClient::new(Older(channel.clone())).run_function(request).await;

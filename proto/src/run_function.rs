@@ -22,7 +22,8 @@ pub const SERVICE_V1: &str = "apiextensions.fn.proto.v1.FunctionRunnerService";
 /// The service of Crossplane 1.14 to 1.16.
 pub const SERVICE_V1BETA1: &str = "apiextensions.fn.proto.v1beta1.FunctionRunnerService";
 
-const RUN_FUNCTION_V1: &str = "/apiextensions.fn.proto.v1.FunctionRunnerService/RunFunction";
+/// The path of its one method.
+pub const RUN_FUNCTION_V1: &str = "/apiextensions.fn.proto.v1.FunctionRunnerService/RunFunction";
 const RUN_FUNCTION_V1BETA1: &str = "/apiextensions.fn.proto.v1beta1.FunctionRunnerService/RunFunction";
 
 /// Answers the `v1beta1` service with the `v1` service `S`.

@@ -4,16 +4,17 @@ use function_sdk_rust::{
     proto::v1::{Resource, RunFunctionRequest, RunFunctionResponse, Severity, State},
     resource::struct_to_json,
 };
-use function_vcluster::wire;
 use jiff::Timestamp;
+
+use super::rpc;
 
 /// The longest sentence a claim is told.
 const LONGEST: usize = 4096;
 
 /// Answers a request and holds the answer to the law; panics where it is broken.
 pub(crate) fn lawful(request: &RunFunctionRequest, now: Timestamp) -> RunFunctionResponse {
-    let answer = wire::answer(request, now);
-    assert_eq!(wire::answer(request, now).results, answer.results, "the same request, the same answer");
+    let answer = rpc::answer(request, now);
+    assert_eq!(rpc::answer(request, now).results, answer.results, "the same request, the same answer");
     let tag = request.meta.as_ref().map(|meta| meta.tag.as_str()).unwrap_or_default();
     assert_eq!(answer.meta.as_ref().expect("meta").tag, tag, "the tag is kept");
     match &answer.results[..] {

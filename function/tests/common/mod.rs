@@ -1,16 +1,19 @@
 //! What the tests share: the examples, and a cluster that exists only in two maps.
 #![allow(dead_code, unreachable_pub, clippy::disallowed_methods, reason = "every test file uses its own part")]
 
+pub mod rpc;
+
 use std::{fs, path::PathBuf};
 
 use function_sdk_rust::{
     proto::v1::{RequestMeta, Resource, Resources, RunFunctionRequest, RunFunctionResponse, Severity, State},
     resource::{json_to_struct, struct_to_json},
 };
-use function_vcluster::wire;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use vcluster_proto::status::{Point, Status};
+
+pub use self::rpc::answer;
 
 /// When everything here happens; the examples' reports are a few seconds old then.
 pub const NOW: &str = "2026-11-23T07:00:30Z";
@@ -209,7 +212,7 @@ impl World {
     }
 
     pub fn answer(&self) -> RunFunctionResponse {
-        wire::answer(&self.request(), self.now)
+        answer(&self.request(), self.now)
     }
 
     /// The one fatal sentence; nothing may be desired beside it.

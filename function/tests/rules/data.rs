@@ -115,7 +115,7 @@ fn the_kubeconfig_is_handed_on_and_survives_a_gap() {
     let mut request = world.request();
     let composite = request.observed.as_mut().and_then(|state| state.composite.as_mut()).expect("a composite");
     composite.connection_details.insert("kubeconfig".to_owned(), b"old".to_vec());
-    let answer = function_vcluster::wire::answer(&request, now());
+    let answer = crate::common::answer(&request, now());
     let composite = answer.desired.and_then(|state| state.composite).expect("a composite");
     assert_eq!(composite.connection_details["kubeconfig"], b"old");
 }

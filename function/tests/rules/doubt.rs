@@ -267,7 +267,7 @@ fn what_nobody_orders_has_a_default() {
 
 #[test]
 fn an_empty_request_is_answered() {
-    let answer = function_vcluster::wire::answer(&function_sdk_rust::proto::v1::RunFunctionRequest::default(), now());
+    let answer = crate::common::answer(&function_sdk_rust::proto::v1::RunFunctionRequest::default(), now());
     assert!(answer.results[0].message.starts_with("input: missing;"), "{:?}", answer.results);
     assert_eq!(answer.desired, None);
     let no_xr = World::new().with(|w| {

@@ -2,7 +2,6 @@
 
 use crate::common::{World, bytes, now};
 use function_sdk_rust::{proto::v1::Severity, resource::json_to_struct};
-use function_vcluster::wire;
 use serde_json::{Value, json};
 
 const ENVIRONMENT: &str = "apiextensions.crossplane.io/environment";
@@ -10,7 +9,7 @@ const ENVIRONMENT: &str = "apiextensions.crossplane.io/environment";
 fn answered(input: &Value, context: &Value) -> (String, Option<String>) {
     let mut request = World::new().with(|w| w.input = input.clone()).request();
     request.context = context.as_object().map(json_to_struct);
-    let mut answer = wire::answer(&request, now());
+    let mut answer = crate::common::answer(&request, now());
     assert_eq!(answer.context.take(), request.context, "it is handed on as it came");
     let fatal = answer.results.iter().find(|result| result.severity == Severity::Fatal as i32);
     let fatal = fatal.map(|result| result.message.clone());

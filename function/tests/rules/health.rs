@@ -136,14 +136,14 @@ fn older_cores_hand_the_report_over_by_label_and_the_oldest_not_at_all() {
     item.resource = stranger.as_object().map(json_to_struct);
     found.items.insert(0, item);
     request.extra_resources.insert("backup-status".to_owned(), found);
-    let answer = function_vcluster::wire::answer(&request, now());
+    let answer = crate::common::answer(&request, now());
     assert_eq!(bytes(&answer), bytes(&world.answer()), "whichever way it comes");
     // Nothing found is an answer, nothing handed over is none.
     request.extra_resources.insert("backup-status".to_owned(), Resources::default());
-    let none = function_vcluster::wire::answer(&request, now());
+    let none = crate::common::answer(&request, now());
     assert_eq!(condition(&none, "BackupReady").1, "NoReport");
     request.extra_resources.clear();
-    let silent = function_vcluster::wire::answer(&request, now());
+    let silent = crate::common::answer(&request, now());
     assert_eq!(condition(&silent, "BackupReady").1, "ReportNotRead");
     assert_eq!(
         composite(&silent)["status"]["backup"]["newest"],

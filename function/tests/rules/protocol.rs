@@ -5,6 +5,8 @@ use function_sdk_rust::{
     proto::v1::{Ready, Status, Target},
     resource::json_to_struct,
 };
+use function_vcluster::wire;
+use prost::Message;
 use serde_json::json;
 
 #[test]
@@ -12,9 +14,30 @@ fn the_same_request_gives_the_same_answer() {
     for world in [World::new(), World::ready(), World::healthy(), World::new().with(|w| w.input = json!({}))] {
         let (request, first) = (world.request(), bytes(&world.answer()));
         for _ in 0..10 {
-            assert_eq!(bytes(&function_vcluster::wire::answer(&request, now())), first);
+            assert_eq!(bytes(&crate::common::answer(&request, now())), first);
         }
     }
+}
+
+#[test]
+fn an_object_that_cannot_be_read_is_refused_and_one_that_is_foreign_is_handed_on() {
+    // One entry that holds a group, which a Struct never does.
+    let malformed = || wire::RawStruct::decode([0x0a, 0x02, 0x0b, 0x0c].as_slice()).expect("an entry");
+    let request = || wire::Request::decode(World::new().request().encode_to_vec().as_slice()).expect("a request");
+    let foreign = wire::Resource { resource: Some(malformed()), ..Default::default() };
+
+    let mut asked = request();
+    asked.desired.get_or_insert_default().resources.insert("theirs".to_owned(), foreign.clone());
+    let answer = wire::answer(asked, now());
+    assert_eq!(answer.results, []);
+    assert_eq!(answer.desired.expect("desired").resources["theirs"], foreign);
+
+    let mut asked = request();
+    asked.observed.get_or_insert_default().resources.insert("theirs".to_owned(), foreign);
+    let answer = wire::answer(asked, now());
+    let [refusal] = &answer.results[..] else { panic!("one result: {:?}", answer.results) };
+    assert!(refusal.message.starts_with("observed resource \"theirs\" cannot be read: "), "{}", refusal.message);
+    assert_eq!(answer.desired, request().desired);
 }
 
 #[test]

@@ -52,7 +52,9 @@ impl Order {
             required_resources: [("backup-status".to_owned(), Resources { items: vec![resource(&report)] })].into(),
             ..RunFunctionRequest::default()
         };
-        let answer = wire::answer(&request, now);
+        let asked = wire::Request::decode(request.encode_to_vec().as_slice()).expect("a request");
+        let answer = wire::answer(asked, now).encode_to_vec();
+        let answer = RunFunctionResponse::decode(answer.as_slice()).expect("an answer");
         assert!(answer.results.is_empty(), "{:?}", answer.results);
         Self { request, answer }
     }
