@@ -78,8 +78,7 @@ fn observed(request: &Request) -> Result<Observed, Refusal> {
         view.kubeconfig = observed.composite.as_ref().and_then(kubeconfig);
         for (name, resource) in &observed.resources {
             let object = object(&format!("observed resource {name:?}"), resource.resource.as_ref())?;
-            let resource =
-                observed::Resource { object: object.unwrap_or_default(), kubeconfig: kubeconfig(resource) };
+            let resource = observed::Resource { object: object.unwrap_or_default(), kubeconfig: kubeconfig(resource) };
             view.resources.insert(name.clone(), resource);
         }
     }

@@ -12,9 +12,7 @@ use std::{
 
 use common::{World, names, now};
 use function_sdk_rust::proto::v1::{RunFunctionRequest, function_runner_service_client::FunctionRunnerServiceClient};
-use function_vcluster::{
-    serve::{Args, Server},
-};
+use function_vcluster::serve::{Args, Server};
 use futures::{StreamExt, stream};
 use prost::Message;
 use serde_json::json;
