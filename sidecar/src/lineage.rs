@@ -16,7 +16,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use crate::{
     backup::{Cluster, TOOL},
     capture::Captured,
-    catalog::{Catalog, Trust},
+    catalog::{Catalog, MOST_FOLLOWED, Trust},
     error::Error,
     keys::{self, GenerationKey, Recipients},
     manifest::{self, Data, FORMAT, Head, Kind, Manifest, Signed},
@@ -104,7 +104,10 @@ pub struct Lineage {
     generation: String,
     sequence: u64,
     previous: Option<String>,
-    supersedes: Vec<Head>,
+    /// Everything that this generation follows.
+    ends: Vec<Head>,
+    /// What it follows right away.
+    heads: Vec<Head>,
     base: Option<Base>,
     /// Only with a passphrase.
     key: Option<GenerationKey>,
@@ -134,8 +137,10 @@ impl Lineage {
             [head] => Base::load(catalog, head, data_dir),
             _ => None,
         };
-        let heads: BTreeSet<Head> =
+        let ends: BTreeSet<Head> =
             [catalog, &trusted, &own].iter().flat_map(|view| view.ends()).map(Signed::as_head).collect();
+        let heads: BTreeSet<Head> =
+            [&trusted, &own].iter().flat_map(|view| view.heads()).take(MOST_FOLLOWED).map(Signed::as_head).collect();
         let (key, list) = match recipients {
             Recipients::Keys(list) => (None, list.clone()),
             Recipients::Passphrase(passphrase) => {
@@ -148,7 +153,8 @@ impl Lineage {
             generation: generation(now)?,
             sequence: 0,
             previous: None,
-            supersedes: heads.into_iter().collect(),
+            ends: ends.into_iter().collect(),
+            heads: heads.into_iter().collect(),
             base,
             key,
             key_is_stored: false,
@@ -229,7 +235,7 @@ impl Lineage {
             revision: captured.revision,
             root: captured.table.root().to_owned(),
             sequence,
-            supersedes: self.supersedes.clone(),
+            supersedes: self.followed(captured.kind).to_vec(),
             time: captured.time,
             tool: TOOL.to_owned(),
             uid: cluster.uid.clone(),
@@ -241,6 +247,12 @@ impl Lineage {
         self.previous = Some(signed.digest.clone());
         self.base = Base::after(self.base.take(), signed.clone(), Arc::clone(&captured.table));
         Ok(signed)
+    }
+
+    /// What the next manifest says that it follows: in the first of a generation and in fulls, which live longest,
+    /// everything; in the others no more than what keeps the generation before from looking like a second writer.
+    fn followed(&self, kind: Kind) -> &[Head] {
+        if self.is_new() || kind == Kind::Full { &self.ends } else { &self.heads }
     }
 
     async fn store_key(&mut self, store: &Store) -> Result<Option<String>, Error> {

@@ -168,7 +168,8 @@ pub struct Manifest {
     pub root: String,
     /// Counts up within the generation, from 1.
     pub sequence: u64,
-    /// All heads seen when this generation began.
+    /// What this generation follows: in its first manifest and in fulls every end that was there when it began, in the
+    /// others the heads alone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub supersedes: Vec<Head>,
     /// When the read transaction began.

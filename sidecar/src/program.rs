@@ -125,8 +125,8 @@ async fn back_up(options: &Options, json: bool) -> Result<u8, Error> {
     }
     // The store first: a command that fails there leaves no trace on the data volume.
     let store = config.open_store(Access::Write)?;
-    let catalog = Catalog::load(&store).await?;
     let trust = config.trust(options, &place.data_dir, &report_of(options, &config)).await?;
+    let catalog = Catalog::load_for_writer(&store, &trust, &config.cluster).await?;
     let bar = Bar::sending("backing up");
     let signed = backup::once(&config, &catalog, &trust, &store, &place).await?;
     drop(bar);

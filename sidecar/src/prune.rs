@@ -19,6 +19,8 @@ use crate::{
 
 /// An upload may be this old and still be under way; data without a manifest that is older is nobody's.
 const ORPHAN_AFTER: SignedDuration = SignedDuration::from_hours(24);
+/// Among the probes of `check`; never there.
+const NOTHING: &str = "v1/check/nothing";
 /// Removals under way at once.
 const AT_ONCE: usize = 8;
 
@@ -64,6 +66,18 @@ pub fn say_earlier_lives(plan: &Plan) -> Option<String> {
         "{count} backups of an earlier life (signed by {signers}) are kept whatever the rules say: the present database \
          does not come from them; restore one of them, or let the rules have them by `vcluster-backup prune --earlier-lives`"
     ))
+}
+
+/// Why nothing may be removed, asked by the removal of what is not there: before thousands of manifests are read for
+/// nothing.
+///
+/// # Errors
+/// The store fails in another way than by refusing.
+pub async fn refusal(store: &Store) -> Result<Option<String>, Error> {
+    match gone(store.delete(NOTHING).await)? {
+        Gone::Refused(refused) => Ok(Some(refused)),
+        Gone::Yes | Gone::Held => Ok(None),
+    }
 }
 
 /// Removes what the plan lets go, and the orphans. A store that refuses is asked no further.

@@ -45,11 +45,12 @@ pub fn look(catalog: &Catalog, listed: &[Listed]) -> Vec<Problem> {
     let sizes: HashMap<&str, u64> = listed.iter().map(|object| (object.key.as_str(), object.size)).collect();
     let names: BTreeMap<(&str, u64), &Signed> =
         catalog.entries.iter().map(|e| ((e.manifest.generation.as_str(), e.manifest.sequence), e)).collect();
+    let chains = catalog.chains();
     let mut problems = Vec::new();
     let mut found = |of: String, why: String| problems.push(Problem { of, why });
     for entry in &catalog.entries {
         let m = &entry.manifest;
-        if let Err(error) = catalog.chain(entry) {
+        if let Err(error) = chains.of(entry) {
             found(m.id(), error.to_string());
         }
         if let Some(size) = sizes.get(&*m.data.key).filter(|size| **size != m.data.size) {

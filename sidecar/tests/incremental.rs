@@ -231,6 +231,33 @@ fn a_day_of_backups_is_few_fulls_hourly_diffs_and_bounded_chains() {
 
 /// What a delta costs is what has changed, not what there is.
 #[test]
+fn only_fulls_and_the_first_of_a_generation_name_all_that_it_follows() {
+    let (mut line, source) = grown();
+    let mut back_up = |line: &mut Line| {
+        insert(&source, 1);
+        let made = line.back_up();
+        let follows: Vec<String> = made.supersedes.iter().map(|head| head.generation.clone()).collect();
+        (made.kind, made.generation, follows)
+    };
+    let mut before = Vec::new();
+    for _ in 0..4 {
+        before.push(back_up(&mut line).1);
+        line.restart();
+    }
+    let newest = before[3].clone();
+    before.sort();
+    let sorted = |(kind, _, mut follows): (Kind, String, Vec<String>)| {
+        follows.sort();
+        (kind, follows)
+    };
+    assert_eq!(sorted(back_up(&mut line)), (Kind::Delta, before.clone()));
+    assert_eq!(sorted(back_up(&mut line)), (Kind::Delta, vec![newest]));
+    line.pass(24 * 60);
+    assert_eq!(sorted(back_up(&mut line)), (Kind::Full, before));
+    assert_eq!(line.catalog().heads().len(), 1);
+}
+
+#[test]
 fn a_delta_is_small() {
     let (mut line, source) = grown();
     let full = line.back_up();

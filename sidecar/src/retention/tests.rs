@@ -42,24 +42,34 @@ struct Writer {
     signer: u8,
     seconds: i64,
     restored_from: Option<String>,
-    supersedes: Vec<Head>,
+    followed: Followed,
     full: Option<Head>,
     newest: Option<Head>,
     /// Deltas on the present full or diff.
     since: usize,
 }
 
+/// What a generation says that it follows: in fulls and its first manifest, and in the others.
+#[derive(Clone, Default)]
+struct Followed {
+    ends: Vec<Head>,
+    heads: Vec<Head>,
+}
+
 impl Writer {
-    fn heads(&self) -> Vec<Head> {
-        let own = self.entries.iter().filter(|e| e.signer != key(STRANGER) && e.manifest.uid == "uid-1");
-        let own = Catalog::new(own.cloned().collect(), vec![], "file:///x");
+    fn follows(&self) -> Followed {
         let all = Catalog::new(self.entries.clone(), vec![], "file:///x");
-        let heads: BTreeSet<Head> = own.heads().into_iter().chain(all.heads()).map(Signed::as_head).collect();
-        heads.into_iter().collect()
+        let trusted = all.filter(|e| e.signer != key(STRANGER));
+        let own = trusted.filter(|e| e.manifest.uid == "uid-1");
+        let heads = |views: &[&Catalog]| {
+            let heads: BTreeSet<Head> = views.iter().flat_map(|view| view.heads()).map(Signed::as_head).collect();
+            heads.into_iter().collect()
+        };
+        Followed { ends: heads(&[&all, &trusted, &own]), heads: heads(&[&trusted, &own]) }
     }
 
     fn begin(&mut self) {
-        self.supersedes = self.heads();
+        self.followed = self.follows();
         self.generation += 1;
         self.sequence = 0;
     }
@@ -76,7 +86,9 @@ impl Writer {
             Kind::Delta => self.newest.clone(),
         };
         manifest.time = Timestamp::from_second(1_700_000_000 + self.seconds).expect("a time");
-        manifest.supersedes.clone_from(&self.supersedes);
+        let tells_all = self.sequence == 1 || kind == Kind::Full;
+        let Followed { ends, heads } = &self.followed;
+        manifest.supersedes.clone_from(if tells_all { ends } else { heads });
         manifest.restored_from.clone_from(&self.restored_from);
         let stem = manifest::stem(kind, &generation, self.sequence);
         manifest.data = Data { key: format!("{stem}.x"), sha256: "00".into(), size: 1 };
@@ -106,11 +118,11 @@ impl Writer {
                 self.put(Kind::Full);
             }
             Step::SecondWriter => {
-                let before = self.heads();
+                let before = self.follows();
                 self.begin();
                 self.put(Kind::Full);
                 self.begin();
-                self.supersedes = before;
+                self.followed = before;
                 self.put(Kind::Full);
             }
             Step::Stranger | Step::OtherOrder => {
@@ -118,7 +130,7 @@ impl Writer {
                 manifest.time = Timestamp::from_second(1_700_000_000 + self.seconds).expect("a time");
                 let stranger = matches!(step, Step::Stranger);
                 if stranger {
-                    manifest.supersedes = self.heads();
+                    manifest.supersedes = self.follows().ends;
                 } else {
                     manifest.uid = "uid-0".into();
                 }

@@ -50,9 +50,10 @@ impl Daemon {
             return Ok(offered.map_or(Done::Unchanged, Done::Backed));
         }
         if self.lineage.is_none() {
-            let catalog = Catalog::load(&store).await?;
-            self.remember(&catalog, &config);
-            let (trust, now, data_dir) = (self.trust(&config), Timestamp::now(), &self.place.data_dir);
+            let trust = self.trust(&config);
+            let catalog = Catalog::load_for_writer(&store, &trust, &config.cluster).await?;
+            self.remember(&catalog, &trust, &config);
+            let (now, data_dir) = (Timestamp::now(), &self.place.data_dir);
             self.lineage = Some(Lineage::begin(&catalog, &trust, &config.cluster, &recipients, data_dir, now)?);
             self.looked_at = Some(Instant::now());
         }
@@ -157,9 +158,9 @@ impl Daemon {
     }
 
     /// What the store holds of this XR, for the status document.
-    fn remember(&mut self, catalog: &Catalog, config: &Config) {
-        let trust = self.trust(config);
+    fn remember(&mut self, catalog: &Catalog, trust: &Trust, config: &Config) {
         let own = catalog.filter(|e| trust.covers(&e.signer) && config.cluster.owns(&e.manifest));
+        self.pruning.own = own.entries.iter().map(|e| e.manifest.generation.clone()).collect();
         self.status.oldest = own.entries.iter().min_by_key(|e| e.manifest.time).map(point);
         for why in &catalog.rejected {
             tracing::warn!("{why}");

@@ -30,8 +30,11 @@ pub(super) struct Memory {
     at: Option<Instant>,
     /// There was a backup since.
     pub(super) is_due: bool,
-    /// Manifests that were read; none ever changes, so each is read once.
+    /// Manifests that were read; none ever changes, so each is read once. None without rules, or without the right to
+    /// remove: their number has no end then.
     known: Catalog,
+    /// Generations that this cluster wrote.
+    pub(super) own: BTreeSet<String>,
     said: Said,
 }
 
@@ -61,15 +64,16 @@ impl Daemon {
 
     async fn prune_now(&mut self, store: &Store, config: &Config) -> Result<Option<String>, Error> {
         let listed = store.list_objects("v1").await?;
+        self.pruning.own.extend(self.lineage.as_ref().map(|lineage| lineage.generation().to_owned()));
+        self.status.stored_bytes = Some(stored_bytes(&listed, &self.pruning.own));
         let known = std::mem::take(&mut self.pruning.known);
+        let Some(rules) = &config.retention else { return Ok(None) };
+        if let Some(refused) = prune::refusal(store).await? {
+            return Ok(Some(prune::no_right(&refused)));
+        }
         let catalog = Catalog::load_listed(store, prune::keys(&listed), known).await?;
         let trust = self.trust(config);
         let own = |e: &Signed| trust.covers(&e.signer) && config.cluster.owns(&e.manifest);
-        self.status.stored_bytes = Some(stored_bytes(&listed, &catalog, own));
-        let Some(rules) = &config.retention else {
-            self.pruning.known = catalog;
-            return Ok(None);
-        };
         let (proof, released) = (Proof::load(&self.place.data_dir), Released::load(&self.place.data_dir)?);
         let proven = proof.as_ref().map(|proof| &*proof.point);
         let view = View { catalog: &catalog, cluster: &config.cluster, trust: &trust, proven, released: &released.0 };
@@ -95,9 +99,7 @@ impl Daemon {
 }
 
 /// Everything of the generations that this cluster wrote, in bytes.
-fn stored_bytes(listed: &[Listed], catalog: &Catalog, own: impl Fn(&Signed) -> bool) -> u64 {
-    let own = catalog.entries.iter().filter(|e| own(e)).map(|e| e.manifest.generation.as_str());
-    let own: BTreeSet<&str> = own.collect();
+fn stored_bytes(listed: &[Listed], own: &BTreeSet<String>) -> u64 {
     let of_ours = |object: &&Listed| object.key.split('/').nth(2).is_some_and(|generation| own.contains(generation));
     listed.iter().filter(of_ours).map(|object| object.size).sum()
 }
