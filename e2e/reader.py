@@ -106,6 +106,8 @@ def chain(found, point):
         parent, child = found[digest], links[0]
         check(child["kind"] != "diff" or parent["kind"] == "full", "a diff that builds on no full")
         check(parent["page_size"] == child["page_size"], "another page size within a chain")
+        both = parent.get("unencrypted", False), child.get("unencrypted", False)
+        check(both[0] == both[1], "a chain that is encrypted in part")
         links.insert(0, parent)
         check(len(links) <= MOST_DELTAS + 2, "a chain longer than any writer makes")
     check(links[0]["kind"] == "full", "a chain without a full")
@@ -119,8 +121,10 @@ def opened(store, manifest, identity):
     sealed = path.read_bytes()
     check(len(sealed) == manifest["data"]["size"], f"{path} has another size than its manifest says")
     check(hashlib.sha256(sealed).hexdigest() == manifest["data"]["sha256"], f"{path} is not what its manifest names")
-    age = subprocess.run(["age", "-d", "-i", identity], input=sealed, stdout=subprocess.PIPE, check=True)
-    zstd = subprocess.run(["zstd", "-d", "-q", "-M8MB"], input=age.stdout, stdout=subprocess.PIPE, check=True)
+    if not manifest.get("unencrypted", False):
+        age = subprocess.run(["age", "-d", "-i", identity], input=sealed, stdout=subprocess.PIPE, check=True)
+        sealed = age.stdout
+    zstd = subprocess.run(["zstd", "-d", "-q", "-M8MB"], input=sealed, stdout=subprocess.PIPE, check=True)
     return zstd.stdout
 
 

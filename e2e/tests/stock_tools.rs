@@ -92,12 +92,15 @@ fn a_reader_written_from_the_format_page_restores_a_whole_chain() {
         run(&mut reader, "")
     };
     let sqlite = |out: &Path, query: &str| run(Command::new("sqlite3").arg(out.join("state.db")).arg(query), "").ok();
-    for rows in 1..=4 {
+    let back_up = |store: &Path, sealing: &[&str]| {
         let mut backup = Command::new(&program);
         backup.arg("backup").arg("--data-dir").arg(&data).arg("--spool-dir").arg(folder("spool"));
-        backup.arg("--store").arg(format!("file://{}", store.display())).arg("--recipient").arg(recipient.trim());
+        backup.arg("--store").arg(format!("file://{}", store.display())).args(sealing);
         backup.arg("--status-file").arg(scratch.path().join("status.yaml"));
         let _ = run(&mut backup, "").ok();
+    };
+    for rows in 1..=4 {
+        back_up(&store, &["--recipient", recipient.trim()]);
         let out = folder(&format!("out-{rows}"));
         let said = read(&store, &identity, &out, None).ok();
         assert!(said.contains(&format!("from {rows} objects")), "each builds on the one before: {said}");
@@ -107,6 +110,18 @@ fn a_reader_written_from_the_format_page_restores_a_whole_chain() {
         live.execute(insert, [format!("/registry/configmaps/default/d{rows}")]).expect("a row");
     }
     assert_eq!(std::fs::read_dir(store.join("v1/full")).expect("listed").count(), 1);
+
+    // What somebody wanted open takes neither identity nor age.
+    let open = folder("open");
+    for objects in 1..=2 {
+        back_up(&open, &["--insecure-no-encryption"]);
+        let out = folder(&format!("open-{objects}"));
+        let said = read(&open, Path::new("/nowhere"), &out, None).ok();
+        assert!(said.contains(&format!("from {objects} objects")), "{said}");
+        assert_eq!(sqlite(&out, "select count(*) from kine").trim(), (2_004 + objects).to_string());
+        live.execute("INSERT INTO kine(name, value) VALUES(?1, 'x')", [format!("/registry/e{objects}")])
+            .expect("a row");
+    }
 
     // Byte for byte what the database was, from every backup of a diff, too.
     let fixtures = tools::repository().join("sidecar/tests/data/v1/keys");

@@ -226,7 +226,7 @@ impl Pass<'_> {
         let Frame { page_size, pki, sealed_for, .. } = self.frame;
         let head = table::Head::new(*page_size, self.snapshot.page_count, pki, sealed_for);
         let failed = |source| spool_failed(self.spool_dir, source);
-        let sealer = Sealer::new(self.lineage.recipients(), store::spool(self.spool_dir)?).map_err(failed)?;
+        let sealer = Sealer::new(self.lineage.sealed_for(), store::spool(self.spool_dir)?).map_err(failed)?;
         let table = table::Writer::new(store::spool(self.spool_dir)?, head).map_err(failed)?;
         Ok((sealer, table))
     }

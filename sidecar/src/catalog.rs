@@ -182,7 +182,7 @@ fn may_follow(parent: &Signed, child: &Signed) -> bool {
         Kind::Diff => parent.kind == Kind::Full,
         Kind::Delta => true,
     };
-    kinds && parent.page_size == child.page_size
+    kinds && parent.page_size == child.page_size && parent.unencrypted == child.unencrypted
 }
 
 #[cfg(test)]
@@ -317,5 +317,4 @@ mod tests {
         let catalog = Catalog::new(entries, vec![], "file:///x");
         assert!(matches!(catalog.chain(&catalog.entries[1]), Err(Error::ChainBroken { .. })));
     }
-
 }

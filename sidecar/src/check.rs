@@ -13,6 +13,7 @@ use crate::{
     cli::Options,
     config::{self, Config},
     error::Error,
+    keys::{Recipients, UNENCRYPTED},
     program::{OK, PARTIAL, print},
     sqlite,
     store::{Access, Fault, Store},
@@ -79,6 +80,7 @@ pub(crate) async fn command(options: &Options, args: &CheckArgs) -> Result<u8, E
 fn surroundings(config: &Config, database: bool) -> Vec<Finding> {
     let mut findings = Vec::new();
     findings.push(match &config.recipients {
+        Some(Recipients::Nobody) => Finding::warning("key", UNENCRYPTED),
         Some(_) => Finding::ok("key", "there is a key to seal backups with"),
         None => Finding::failed("key", &Error::NoKey.to_string()),
     });

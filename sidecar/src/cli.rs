@@ -161,6 +161,10 @@ pub struct Options {
     /// Whom to seal for; may be given several times.
     #[arg(long = "recipient", global = true, env = "AGE_RECIPIENTS", value_delimiter = ',', value_name = "AGE1...")]
     pub recipients: Vec<String>,
+    /// Without any key, back up all the same: whoever can read the store then reads the cluster's Secrets, keys and
+    /// tokens. For clusters that hold none, and stores that are encrypted and closed by other means.
+    #[arg(long, global = true, env = "VCLUSTER_BACKUP_INSECURE_NO_ENCRYPTION", value_parser = clap::builder::FalseyValueParser::new(), num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false")]
+    pub insecure_no_encryption: bool,
     /// Recipients, one a line.
     #[arg(long, global = true, env = "AGE_RECIPIENTS_FILE", value_name = "FILE")]
     pub recipients_file: Option<PathBuf>,

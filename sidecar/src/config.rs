@@ -121,6 +121,12 @@ impl Config {
         Ok((config, settings))
     }
 
+    /// Whether a person has asked for backups that anybody can read.
+    #[must_use]
+    pub fn seals_for_nobody(&self) -> bool {
+        matches!(self.recipients, Some(Recipients::Nobody))
+    }
+
     /// The store, opened.
     ///
     /// # Errors
@@ -303,13 +309,17 @@ fn recipients(
     if list.is_empty() {
         list.clone_from(&settings.backup.recipients);
     }
+    if options.insecure_no_encryption && !(list.is_empty() && passphrase.is_none()) {
+        let why = "there is a key, and --insecure-no-encryption asks for backups without one: take one of both away";
+        return Err(Error::Usage(why.into()));
+    }
     match (list.is_empty(), passphrase) {
         (false, Some(_)) => {
             Err(Error::Usage("cannot seal for recipients and by a passphrase at once: keep one of both".into()))
         }
         (false, None) => Recipients::parse(&list).map(Some),
         (true, Some(passphrase)) => Ok(Some(Recipients::Passphrase(passphrase.into()))),
-        (true, None) => Ok(None),
+        (true, None) => Ok(options.insecure_no_encryption.then_some(Recipients::Nobody)),
     }
 }
 

@@ -12,6 +12,10 @@ const SEALING_WORK_FACTOR: u8 = 15;
 /// The most work a stored object may ask of a reader.
 const OPENING_WORK_FACTOR: u8 = 18;
 
+/// What is said, and said again, of backups that are sealed for nobody.
+pub const UNENCRYPTED: &str = "backups are NOT ENCRYPTED, as --insecure-no-encryption asks: whoever can read the store \
+     reads every Secret, key and token of the cluster";
+
 /// Whom backups are sealed for.
 #[derive(Clone)]
 pub enum Recipients {
@@ -19,6 +23,8 @@ pub enum Recipients {
     Keys(Vec<x25519::Recipient>),
     /// A passphrase: each generation has a random identity, itself sealed by the passphrase beside the full backup.
     Passphrase(SecretString),
+    /// Nobody: whoever reads the store reads the cluster's Secrets. Only when a person says so in so many words.
+    Nobody,
 }
 
 impl Recipients {
@@ -57,6 +63,7 @@ impl Recipients {
             Self::Passphrase(passphrase) => {
                 blake3::keyed_hash(&OF_THIS_RUN, passphrase.expose_secret().as_bytes()).to_hex().to_string()
             }
+            Self::Nobody => "nobody".to_owned(),
         }
     }
 }
@@ -66,6 +73,7 @@ impl fmt::Debug for Recipients {
         match self {
             Self::Keys(keys) => write!(f, "{} recipients", keys.len()),
             Self::Passphrase(_) => f.write_str("a passphrase"),
+            Self::Nobody => f.write_str("nobody"),
         }
     }
 }

@@ -21,6 +21,7 @@ use crate::{
     keys::{self, GenerationKey, Recipients},
     manifest::{self, Data, FORMAT, Head, Kind, Manifest, Signed},
     plan::{Frame, Standing},
+    seal::For,
     signing::Signer,
     store::Store,
     table::{Of, Table},
@@ -112,7 +113,8 @@ pub struct Lineage {
     /// Only with a passphrase.
     key: Option<GenerationKey>,
     key_is_stored: bool,
-    recipients: Vec<x25519::Recipient>,
+    /// Nobody, if there are none; never of an empty list.
+    recipients: Option<Vec<x25519::Recipient>>,
     fingerprint: String,
 }
 
@@ -142,11 +144,12 @@ impl Lineage {
         let heads: BTreeSet<Head> =
             [&trusted, &own].iter().flat_map(|view| view.heads()).take(MOST_FOLLOWED).map(Signed::as_head).collect();
         let (key, list) = match recipients {
-            Recipients::Keys(list) => (None, list.clone()),
+            Recipients::Keys(list) => (None, Some(list.clone())),
+            Recipients::Nobody => (None, None),
             Recipients::Passphrase(passphrase) => {
                 let key = keys::make_generation_key(passphrase)?;
                 let recipient = key.recipient.clone();
-                (Some(key), vec![recipient])
+                (Some(key), Some(vec![recipient]))
             }
         };
         Ok(Self {
@@ -165,8 +168,8 @@ impl Lineage {
 
     /// Whom this generation seals for.
     #[must_use]
-    pub fn recipients(&self) -> &[x25519::Recipient] {
-        &self.recipients
+    pub fn sealed_for(&self) -> For<'_> {
+        self.recipients.as_deref().map_or(For::Nobody, For::Recipients)
     }
 
     /// Whether these recipients are the ones this generation seals for; if not, a new one begins.
@@ -213,8 +216,9 @@ impl Lineage {
         data_dir: &Path,
     ) -> Result<Signed, Error> {
         let sequence = self.sequence + 1;
+        let unencrypted = matches!(self.sealed_for(), For::Nobody);
         let stem = manifest::stem(captured.kind, &self.generation, sequence);
-        let data_key = format!("{stem}.{}", captured.kind.ending());
+        let data_key = format!("{stem}.{}", captured.kind.ending(unencrypted));
         store.put_file(&data_key, &mut captured.spool, captured.digest.size).await?;
         let identity = self.store_key(store).await?;
         let manifest = Manifest {
@@ -239,6 +243,7 @@ impl Lineage {
             time: captured.time,
             tool: TOOL.to_owned(),
             uid: cluster.uid.clone(),
+            unencrypted,
         };
         let tables = Tables::prepare(captured, data_dir);
         let signed = put_manifest(store, &manifest, &manifest.sign(signer)?).await?;

@@ -42,12 +42,14 @@ impl Kind {
         }
     }
 
-    /// How the data object's key ends.
+    /// How the data object's key ends; shows at a glance what anybody can read.
     #[must_use]
-    pub fn ending(self) -> &'static str {
-        match self {
-            Self::Full => "tar.zst.age",
-            Self::Diff | Self::Delta => "pages.zst.age",
+    pub fn ending(self, unencrypted: bool) -> &'static str {
+        match (self, unencrypted) {
+            (Self::Full, false) => "tar.zst.age",
+            (Self::Full, true) => "tar.zst",
+            (Self::Diff | Self::Delta, false) => "pages.zst.age",
+            (Self::Diff | Self::Delta, true) => "pages.zst",
         }
     }
 }
@@ -179,6 +181,9 @@ pub struct Manifest {
     /// The XR's uid; empty outside Crossplane.
     #[serde(default)]
     pub uid: String,
+    /// The data is sealed for nobody: compressed and signed for, but anybody can read it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unencrypted: bool,
 }
 
 impl Manifest {
@@ -310,6 +315,7 @@ pub(crate) mod tests {
             time: Timestamp::from_second(1_700_000_000 + i64::try_from(sequence).expect("small")).expect("a time"),
             tool: "vcluster-backup 0".into(),
             uid: "uid-1".into(),
+            unencrypted: false,
         }
     }
 

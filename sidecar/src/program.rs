@@ -123,6 +123,9 @@ async fn back_up(options: &Options, json: bool) -> Result<u8, Error> {
     if sqlite::find(&place.data_dir)?.is_none() {
         return Err(Error::no_database(&place.data_dir));
     }
+    if config.seals_for_nobody() {
+        tracing::warn!("{}", keys::UNENCRYPTED);
+    }
     // The store first: a command that fails there leaves no trace on the data volume.
     let store = config.open_store(Access::Write)?;
     let trust = config.trust(options, &place.data_dir, &report_of(options, &config)).await?;
@@ -183,8 +186,15 @@ fn row(signed: &Signed, trust: &Trust) -> String {
     } else {
         format!("{}, not trusted", signed.signer)
     };
+    let open = if m.unencrypted { ", NOT ENCRYPTED" } else { "" };
     let time = m.time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-    format!("{:<43} {time:<20} {:<5} {:>10} {:>10}  {signer}\n", m.id(), m.kind.as_str(), size(m.data.size), m.revision)
+    format!(
+        "{:<43} {time:<20} {:<5} {:>10} {:>10}  {signer}{open}\n",
+        m.id(),
+        m.kind.as_str(),
+        size(m.data.size),
+        m.revision
+    )
 }
 
 fn row_as_json(signed: &Signed, trust: &Trust) -> String {
@@ -192,6 +202,7 @@ fn row_as_json(signed: &Signed, trust: &Trust) -> String {
     let row = json!({
         "id": m.id(), "time": m.time, "kind": m.kind, "sizeBytes": m.data.size, "revision": m.revision,
         "cluster": m.cluster, "uid": m.uid, "signer": signed.signer, "trusted": trust.covers(&signed.signer),
+        "encrypted": !m.unencrypted,
     });
     format!("{row}\n")
 }

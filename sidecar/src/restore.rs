@@ -126,11 +126,14 @@ pub async fn can_open(store: &Store, signed: &Signed, identities: &Identities) -
     let manifest = &signed.manifest;
     let identities = unlock(store, manifest, identities).await?;
     let start = store.get_start(&manifest.data.key, HEADER_BYTES).await?;
-    seal::open(&start[..], &identities, &manifest.id()).map(drop)
+    seal::open_data(&start[..], manifest, &identities).map(drop)
 }
 
 /// With a passphrase the generation's own identity is opened first.
 async fn unlock(store: &Store, manifest: &Manifest, identities: &Identities) -> Result<Identities, Error> {
+    if manifest.unencrypted {
+        return Ok(Identities::default());
+    }
     if identities.is_empty() {
         return Err(Error::NoIdentity { point: manifest.id() });
     }
@@ -155,7 +158,7 @@ impl Fetched {
                 .ciphertext
                 .try_clone()
                 .map_err(|source| Error::Seal { action: "read the downloaded backup", source })?;
-            let plain = seal::open(ciphertext, &link.identities, &link.manifest.id())?;
+            let plain = seal::open_data(ciphertext, &link.manifest, &link.identities)?;
             if let Some(parent) = parent {
                 let mut restored = Restored { file: work, leaves };
                 changes::apply(plain, &link.manifest, parent, &mut restored, &self.cancel)?;

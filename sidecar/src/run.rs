@@ -131,6 +131,7 @@ struct Daemon {
     said: Said,
     said_of_settings: Said,
     said_of_report: Said,
+    said_of_encryption: Said,
     pass: Duration,
     /// How the last attempt ended, until somebody has asked.
     outcome: Option<Result<Done, Error>>,
@@ -159,6 +160,7 @@ impl Daemon {
             said: Said::default(),
             said_of_settings: Said::default(),
             said_of_report: Said::default(),
+            said_of_encryption: Said::default(),
             lock: None,
             looked_at: None,
             pass: Duration::ZERO,

@@ -4,6 +4,9 @@
 //! ```text
 //! bytes -> zstd (level 3) -> age (recipients) -> counted and digested -> writer
 //! ```
+//!
+//! Age is left out where a person has asked for backups that anybody can read; the manifest says so, and nothing else
+//! makes a reader believe it.
 
 use std::io::{self, BufReader, Read, Write};
 
@@ -11,7 +14,7 @@ use age::x25519;
 use data_encoding::HEXLOWER;
 use ring::digest::{Context, SHA256};
 
-use crate::{error::Error, keys::Identities};
+use crate::{error::Error, keys::Identities, manifest::Manifest};
 
 const COMPRESSION_LEVEL: i32 = 3;
 /// A stored object may ask a reader for at most this zstd window: 2^23 = 8 MiB.
@@ -68,21 +71,58 @@ pub fn sha256(bytes: &[u8]) -> String {
     HEXLOWER.encode(ring::digest::digest(&SHA256, bytes).as_ref())
 }
 
+/// Who can open what is sealed.
+#[derive(Clone, Copy)]
+pub enum For<'a> {
+    /// These.
+    Recipients(&'a [x25519::Recipient]),
+    /// Anybody.
+    Nobody,
+}
+
 /// A writer that seals what is written to it.
 pub struct Sealer<W: Write> {
-    zstd: zstd::Encoder<'static, age::stream::StreamWriter<Digesting<W>>>,
+    zstd: zstd::Encoder<'static, Cover<W>>,
+}
+
+/// What lies between compression and the writer.
+enum Cover<W: Write> {
+    Age(age::stream::StreamWriter<Digesting<W>>),
+    None(Digesting<W>),
+}
+
+impl<W: Write> Write for Cover<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Age(age) => age.write(bytes),
+            Self::None(plain) => plain.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Age(age) => age.flush(),
+            Self::None(plain) => plain.flush(),
+        }
+    }
 }
 
 impl<W: Write> Sealer<W> {
-    /// Seals for these recipients.
+    /// Seals for them.
     ///
     /// # Errors
-    /// No recipients, or the writer fails.
-    pub fn new(recipients: &[x25519::Recipient], writer: W) -> io::Result<Self> {
-        let encryptor = age::Encryptor::with_recipients(recipients.iter().map(|r| r as &dyn age::Recipient))
-            .map_err(io::Error::other)?;
-        let age = encryptor.wrap_output(Digesting::new(writer))?;
-        Ok(Self { zstd: zstd::Encoder::new(age, COMPRESSION_LEVEL)? })
+    /// An empty list of recipients, or the writer fails.
+    pub fn new(sealed_for: For<'_>, writer: W) -> io::Result<Self> {
+        let writer = Digesting::new(writer);
+        let cover = match sealed_for {
+            For::Recipients(recipients) => {
+                let recipients = recipients.iter().map(|r| r as &dyn age::Recipient);
+                let encryptor = age::Encryptor::with_recipients(recipients).map_err(io::Error::other)?;
+                Cover::Age(encryptor.wrap_output(writer)?)
+            }
+            For::Nobody => Cover::None(writer),
+        };
+        Ok(Self { zstd: zstd::Encoder::new(cover, COMPRESSION_LEVEL)? })
     }
 
     /// Ends both streams; gives the writer back with size and digest of the ciphertext.
@@ -90,7 +130,10 @@ impl<W: Write> Sealer<W> {
     /// # Errors
     /// The writer fails.
     pub fn finish(self) -> io::Result<(W, Digest)> {
-        Ok(self.zstd.finish()?.finish()?.finish())
+        Ok(match self.zstd.finish()? {
+            Cover::Age(age) => age.finish()?.finish(),
+            Cover::None(plain) => plain.finish(),
+        })
     }
 }
 
@@ -117,8 +160,31 @@ pub fn open<R: Read>(reader: R, identities: &Identities, point: &str) -> Result<
         }
         _ => damaged("its age header is broken"),
     })?;
-    let mut zstd = zstd::Decoder::new(plain).map_err(|_| damaged("its compression cannot be read"))?;
-    zstd.window_log_max(WINDOW_LOG_MAX).map_err(|_| damaged("its compression cannot be read"))?;
+    decompress(BufReader::new(plain), point)
+}
+
+/// Opens the data of a backup as its manifest says that it is sealed.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_data<'a, R: Read + 'a>(
+    reader: R,
+    manifest: &Manifest,
+    identities: &Identities,
+) -> Result<Box<dyn Read + 'a>, Error> {
+    let point = manifest.id();
+    Ok(if manifest.unencrypted {
+        Box::new(decompress(BufReader::new(reader), &point)?)
+    } else {
+        Box::new(open(reader, identities, &point)?)
+    })
+}
+
+fn decompress<R: io::BufRead>(reader: R, point: &str) -> Result<impl Read + use<R>, Error> {
+    let damaged =
+        |_| Error::Damaged { object: format!("backup {point}"), why: "its compression cannot be read".into() };
+    let mut zstd = zstd::Decoder::with_buffer(reader).map_err(damaged)?;
+    zstd.window_log_max(WINDOW_LOG_MAX).map_err(damaged)?;
     Ok(zstd)
 }
 
@@ -130,7 +196,7 @@ mod tests {
     use super::*;
 
     fn seal(bytes: &[u8], identity: &x25519::Identity) -> (Vec<u8>, Digest) {
-        let mut sealer = Sealer::new(&[identity.to_public()], Vec::new()).expect("sealer");
+        let mut sealer = Sealer::new(For::Recipients(&[identity.to_public()]), Vec::new()).expect("sealer");
         sealer.write_all(bytes).expect("written");
         sealer.finish().expect("finished")
     }
@@ -152,6 +218,25 @@ mod tests {
             open(&sealed[..], &identities(&identity), "g/1").expect("opens").read_to_end(&mut opened).expect("reads");
             prop_assert_eq!(opened, bytes);
         }
+    }
+
+    #[test]
+    fn only_a_manifest_makes_a_reader_do_without_a_key() {
+        let mut sealer = Sealer::new(For::Nobody, Vec::new()).expect("sealer");
+        sealer.write_all(b"state").expect("written");
+        let (plain, _) = sealer.finish().expect("finished");
+        let nobody = Identities::default();
+        let mut manifest = crate::manifest::tests::example("g", 1);
+        let read = |manifest: &Manifest, bytes: &[u8]| {
+            let mut opened = Vec::new();
+            open_data(bytes, manifest, &nobody).map(|mut reader| reader.read_to_end(&mut opened).map(|_| opened))
+        };
+        assert!(matches!(read(&manifest, &plain), Err(Error::Damaged { .. })), "it is no age file");
+        manifest.unencrypted = true;
+        assert_eq!(read(&manifest, &plain).expect("opens").expect("reads"), b"state");
+        let (sealed, _) = seal(b"state", &x25519::Identity::generate());
+        assert!(!matches!(read(&manifest, &sealed), Ok(Ok(_))), "an age file is no compression");
+        assert!(Sealer::new(For::Recipients(&[]), Vec::new()).is_err(), "an empty list is not nobody");
     }
 
     #[test]

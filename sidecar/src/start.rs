@@ -108,7 +108,8 @@ async fn step(options: &Options, args: &RestoreArgs, place: &Place, cancel: &Can
         database: database.is_some(),
         settings: settings_fact(&loaded, options),
         request: Request::Served,
-        key: config::identities(options, &config::process_environment).is_ok_and(|keys| !keys.is_empty()),
+        key: config::identities(options, &config::process_environment).is_ok_and(|keys| !keys.is_empty())
+            || loaded.as_ref().is_ok_and(Config::seals_for_nobody),
         bootstrap: loaded.as_ref().ok().and_then(|c| c.bootstrap),
         lived: false,
         store: StoreFact::NotAsked,

@@ -233,7 +233,7 @@ fn a_day_of_backups_is_few_fulls_hourly_diffs_and_bounded_chains() {
 #[test]
 fn only_fulls_and_the_first_of_a_generation_name_all_that_it_follows() {
     let (mut line, source) = grown();
-    let mut back_up = |line: &mut Line| {
+    let back_up = |line: &mut Line| {
         insert(&source, 1);
         let made = line.back_up();
         let follows: Vec<String> = made.supersedes.iter().map(|head| head.generation.clone()).collect();

@@ -174,3 +174,68 @@ fn signing_key(pod: &Pod) -> String {
     let row: serde_json::Value = serde_json::from_str(line.lines().next().expect("a line")).expect("JSON");
     row["signer"].as_str().expect("a signer").to_owned()
 }
+
+/// A pod whose settings name nobody to seal for.
+fn keyless() -> Pod {
+    let pod = Pod::new();
+    pod.write_settings(|settings| {
+        settings.backup.recipients.clear();
+        settings.backup.interval = std::time::Duration::from_secs(1);
+    });
+    pod.database().write(200);
+    pod
+}
+
+const IN_CLEAR: &str = "--insecure-no-encryption";
+
+#[test]
+fn without_a_key_nothing_is_backed_up_unless_a_person_says_so_in_so_many_words() {
+    let pod = keyless();
+    assert_eq!(pod.run(&["backup"]).status.code(), Some(2));
+    assert_eq!(pod.objects(""), Vec::<std::path::PathBuf>::new());
+    let made = pod.run(&["backup", IN_CLEAR]);
+    assert!(made.status.success());
+    assert!(String::from_utf8_lossy(&made.stderr).contains("NOT ENCRYPTED"));
+    // Stock tools without age.
+    let [full] = &pod.objects(".tar.zst")[..] else { panic!("{:?}", pod.objects("")) };
+    let tar = zstd::decode_all(std::fs::File::open(full).expect("opens")).expect("decompressed");
+    let names: Vec<_> = tar::Archive::new(&tar[..])
+        .entries()
+        .expect("an archive")
+        .map(|entry| entry.expect("an entry").path().expect("a path").into_owned())
+        .collect();
+    assert_eq!(names, [std::path::Path::new("state.db")]);
+
+    // Whoever reads needs no flag: the signed manifest says it.
+    assert!(pod.succeed(&["list"]).contains("NOT ENCRYPTED"));
+    let proven = pod.succeed(&["verify"]);
+    assert!(proven.contains("proven by a restore"), "{proven}");
+    pod.succeed(&["restore", "--output", &pod.text("copy.db")]);
+    assert_eq!(Database::open(&pod.path("copy.db")).count(), 200);
+}
+
+#[test]
+fn what_anybody_can_read_is_never_mixed_with_what_is_sealed() {
+    let pod = keyless();
+    let running = pod.start(&["run", IN_CLEAR]);
+    pod.wait_for("a backup", |s| s.message.contains("NOT ENCRYPTED") && s.newest.is_some());
+    let revision = pod.database().write(5);
+    pod.wait_for("another", |s| s.newest.as_ref().is_some_and(|p| p.revision == revision && p.kind == "delta"));
+    pod.write_settings(|_| {});
+    // The old settings stay: a key and the flag contradict each other, and nothing is decided silently.
+    pod.database().write(5);
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    assert_eq!(pod.objects(".age"), Vec::<std::path::PathBuf>::new());
+    let (_, log) = running.terminate();
+    assert_eq!(log.matches("NOT ENCRYPTED").count(), 1, "{log}");
+    assert!(log.contains("take one of both away"), "{log}");
+
+    pod.succeed(&["backup"]);
+    assert_eq!(pod.objects(".tar.zst.age").len(), 1, "a change makes a full");
+    pod.write_settings(|settings| settings.backup.recipients.clear());
+    pod.database().write(5);
+    pod.succeed(&["backup", IN_CLEAR]);
+    assert_eq!(pod.objects(".tar.zst").len(), 2, "and so does the way back");
+    pod.succeed(&["restore", "--output", &pod.text("copy.db")]);
+    assert_eq!(Database::open(&pod.path("copy.db")).count(), 215);
+}

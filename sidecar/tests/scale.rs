@@ -34,7 +34,7 @@ fn old_pod() -> Pod {
         next.supersedes = if follows { vec![newest.as_head()] } else { newest.manifest.supersedes.clone() };
         next.previous = (!follows).then(|| newest.digest.clone());
         let stem = manifest::stem(next.kind, &next.generation, next.sequence);
-        next.data = Data { key: format!("{stem}.{}", next.kind.ending()), ..full.data.clone() };
+        next.data = Data { key: format!("{stem}.{}", next.kind.ending(false)), ..full.data.clone() };
         next.time = full.time.saturating_sub(SignedDuration::from_mins((BACKUPS - nth) as i64)).expect("a time");
         let bytes = next.sign(&signer).expect("signed");
         for (key, bytes) in [(next.data.key.clone(), &b"x"[..]), (next.key(), &bytes)] {

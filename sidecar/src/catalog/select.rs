@@ -166,7 +166,10 @@ fn untrusted(signed: &Signed) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::tests::{chain, only}, *};
+    use super::{
+        super::tests::{chain, only},
+        *,
+    };
     use crate::manifest::tests::signer;
 
     #[test]

@@ -9,7 +9,7 @@ use vcluster_proto::{
 };
 
 use super::{Daemon, Done};
-use crate::{config::Config, error::Error, manifest::Signed, proof::Proof};
+use crate::{config::Config, error::Error, keys::UNENCRYPTED, manifest::Signed, proof::Proof};
 
 /// A sentence that is logged when it is another than the last.
 #[derive(Default)]
@@ -57,6 +57,10 @@ impl Daemon {
                     self.status.oldest.get_or_insert_with(|| point(signed));
                     let m = &signed.manifest;
                     tracing::info!(id = %m.id(), revision = m.revision, size_bytes = m.data.size, seconds = self.pass.as_secs_f64(), "backed up");
+                }
+                let open = self.config.as_ref().is_some_and(Config::seals_for_nobody);
+                if open && !self.status.message.ends_with(UNENCRYPTED) {
+                    self.status.message = format!("{}; {UNENCRYPTED}", self.status.message);
                 }
             }
             Err(error) => {

@@ -10,7 +10,7 @@ use crate::{
     catalog::{Catalog, Trust},
     config::Config,
     error::Error,
-    keys::Recipients,
+    keys::{Recipients, UNENCRYPTED},
     lineage::Lineage,
     lock::Lock,
     manifest::Signed,
@@ -34,6 +34,10 @@ impl Daemon {
             ));
         }
         let recipients = config.recipients.clone().ok_or(Error::NoKey)?;
+        let open = if config.seals_for_nobody() { UNENCRYPTED } else { "" };
+        if self.said_of_encryption.is_news(open) && !open.is_empty() {
+            tracing::warn!("{open}");
+        }
         if self.lock.is_none() {
             self.lock = Some(Lock::take(&self.place.data_dir)?);
         }

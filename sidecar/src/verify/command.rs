@@ -161,11 +161,12 @@ pub(crate) async fn command(options: &Options, args: &VerifyArgs, cancel: &Cance
     }
 
     let identities = config::identities(options, &config::process_environment)?;
-    if !identities.is_empty() && !args.no_restore {
+    if (!identities.is_empty() || point.manifest.unencrypted) && !args.no_restore {
         let parent = args.scratch_dir.as_ref().unwrap_or(&place.spool_dir);
         let scratch = tempfile::tempdir_in(parent).map_err(Error::file("make a folder in", parent))?;
         let trial = Trial { identities: &identities, scratch: scratch.path(), cancel };
-        let _bar = Bar::receiving("restoring", point.manifest.data.size, "checking");
+        let bytes = own.chain(&point).map_or(0, |chain| chain.iter().map(|link| link.manifest.data.size).sum());
+        let _bar = Bar::receiving("restoring", bytes, "checking");
         match restore(&store, &own, &trust, &point, trial).await {
             Ok(restored) => {
                 findings.proven = Some(How::Restore);
