@@ -64,6 +64,9 @@ pub struct Status {
     /// Everything this cluster keeps in the store, in bytes; unset: not counted yet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stored_bytes: Option<u64>,
+    /// Why old backups stay although no rule keeps them, and what to do; empty: they do not.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub retention: String,
     /// When a backup was last proven by a restore into scratch space, or by its digests where no key is there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_verified: Option<Timestamp>,

@@ -50,6 +50,7 @@ pub struct Metrics {
     newest_size: Gauge,
     stored: Gauge,
     restore_pending: Gauge,
+    retention_blocked: Gauge,
     spool_available: Gauge,
     data_available: Gauge,
     attempts: Family<Attempt, Counter>,
@@ -94,6 +95,7 @@ impl Default for Metrics {
             newest_size: Gauge::default(),
             stored: Gauge::default(),
             restore_pending: Gauge::default(),
+            retention_blocked: Gauge::default(),
             spool_available: Gauge::default(),
             data_available: Gauge::default(),
             attempts: Family::default(),
@@ -143,6 +145,11 @@ impl Metrics {
         bytes("data_available", "Room on the vcluster's data volume", &self.data_available);
         r.register("newest_revision", "The highest kine revision that is in the store", self.newest_revision.clone());
         r.register("restore_pending", "1 while a restore is asked for and not served", self.restore_pending.clone());
+        r.register(
+            "retention_blocked",
+            "1 while backups stay that no rule keeps, 0 while there are none",
+            self.retention_blocked.clone(),
+        );
         r.register("attempts", "Attempts by outcome", self.attempts.clone());
         r.register("failures", "Failed attempts by reason, the words of the status document", self.failures.clone());
         r.register("backups", "Backups put into the store by kind", self.backups.clone());
@@ -209,6 +216,7 @@ impl Metrics {
         self.interval_seconds.set(interval::parse(&status.interval).map_or(0.0, |interval| interval.as_secs_f64()));
         let pending = status.restore.as_ref().is_some_and(|restore| restore.phase == status::PENDING);
         self.restore_pending.set(i64::from(pending));
+        self.retention_blocked.set(i64::from(!status.retention.is_empty()));
     }
 
     /// Room for the spool and on the data volume, in bytes.

@@ -8,6 +8,9 @@ use vcluster_backup::store::{Access, Config, Fault, Patience, Store};
 
 #[path = "common/conformance.rs"]
 mod conformance;
+#[path = "common/s3.rs"]
+#[allow(dead_code, unreachable_pub, reason = "a module of several tests")]
+mod s3;
 
 #[tokio::test]
 async fn a_folder_conforms() {
@@ -33,6 +36,20 @@ fn walk(folder: &std::path::Path, found: &mut Vec<std::path::PathBuf>) {
 async fn memory_conforms() {
     let store = Store::over(Arc::new(object_store::memory::InMemory::new()), "memory:///");
     assert!(conformance::conforms(&store).await);
+}
+
+#[tokio::test]
+async fn s3_in_this_process_conforms() {
+    let folder = tempfile::tempdir().expect("tempdir");
+    let server = s3::S3::start(folder.path());
+    let config = Config {
+        url: format!("s3://{}/a/prefix", s3::BUCKET),
+        endpoint: Some(server.endpoint.clone()),
+        credentials: Some((s3::USER.to_owned(), s3::PASSWORD.to_owned().into())),
+        ..Config::default()
+    };
+    let store = Store::open(&config, Access::Write).expect("opens without asking");
+    assert!(conformance::conforms(&store).await, "it refuses what is there");
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use vcluster_proto::{
 };
 
 use super::{Daemon, Done};
-use crate::{config::Config, error::Error, keys::UNENCRYPTED, manifest::Signed, proof::Proof};
+use crate::{config::Config, error::Error, keys::UNENCRYPTED, manifest::Signed, proof::Proof, store::Fault};
 
 /// A sentence that is logged when it is another than the last.
 #[derive(Default)]
@@ -65,6 +65,8 @@ impl Daemon {
             }
             Err(error) => {
                 self.failures += 1;
+                // Nothing else would ever make room again.
+                self.pruning.is_due |= matches!(error, Error::Store { fault: Fault::Full(_), .. });
                 let sentence = error.chain();
                 if self.said.is_news(&sentence) {
                     tracing::error!("{sentence}");

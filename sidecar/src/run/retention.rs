@@ -55,11 +55,13 @@ impl Daemon {
                 Some("removing old backups takes more than five minutes; the rest is left for the next hour".into())
             }
         };
-        match said {
-            Some(said) if self.pruning.said.is_news(&said) => tracing::warn!("{said}"),
+        match &said {
+            Some(said) if self.pruning.said.is_news(said) => tracing::warn!("{said}"),
             Some(_) => {}
             None => self.pruning.said.forget(),
         }
+        // Read with the next report.
+        self.status.retention = said.unwrap_or_default();
     }
 
     async fn prune_now(&mut self, store: &Store, config: &Config) -> Result<Option<String>, Error> {

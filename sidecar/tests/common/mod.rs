@@ -95,6 +95,15 @@ impl Pod {
         panic!("waited in vain for {what}; the status is {:?}", self.status());
     }
 
+    /// Waits until it is so.
+    pub fn wait(&self, what: &str, is_so: impl Fn() -> bool) {
+        let until = Instant::now() + PATIENCE;
+        while !is_so() {
+            assert!(Instant::now() < until, "waited in vain for {what}; the status is {:?}", self.status());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_vcluster-backup"));
         // Tests run side by side; the few that want the endpoints ask for a port of their own.

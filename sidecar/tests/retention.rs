@@ -1,0 +1,77 @@
+//! What the loop does about old backups when an S3 server does not let it.
+
+mod common;
+#[path = "common/s3.rs"]
+#[allow(dead_code, unreachable_pub, reason = "a module of several tests")]
+mod s3;
+
+use std::time::Duration;
+
+use common::Pod;
+use s3::S3;
+use vcluster_proto::{settings::Retention, status::State};
+
+/// A pod with two whole backups on this server, of which the rules keep one.
+fn pod(server: &S3) -> Pod {
+    let pod = Pod::new();
+    std::fs::create_dir_all(pod.path("config/s3")).expect("made");
+    for (name, value) in [("s3accesskey", s3::USER), ("s3secretkey", s3::PASSWORD)] {
+        std::fs::write(pod.path("config/s3").join(name), value).expect("written");
+    }
+    pod.write_settings(|settings| {
+        settings.store.url = format!("s3://{}", s3::BUCKET);
+        settings.store.endpoint = Some(server.endpoint.clone());
+        settings.backup.interval = Duration::from_secs(1);
+        settings.backup.retention = Some(Retention { keep_last: Some(1), ..Retention::default() });
+    });
+    let database = pod.database();
+    for _ in 0..2 {
+        database.write(3);
+        pod.succeed(&["backup"]);
+        // What the next one is compared with: without it, it is a full.
+        for table in ["pages.newest", "pages.full"] {
+            std::fs::remove_file(pod.path("data/.vcluster-backup").join(table)).expect("removed");
+        }
+    }
+    assert_eq!(server.objects("v1/full").len(), 4);
+    pod
+}
+
+#[test]
+fn a_user_who_may_not_remove_goes_on_backing_up_and_is_told_once() {
+    let folder = tempfile::tempdir().expect("tempdir");
+    let server = S3::start(folder.path());
+    let pod = pod(&server);
+    server.refuse(&[s3::NO_DELETE]);
+    let revision = pod.database().write(3);
+    let running = pod.start(&["run"]);
+    let status = pod.wait_for("the sentence", |status| !status.retention.is_empty());
+    assert!(status.retention.contains("lifecycle rules of the bucket expire v1/delta/"), "{}", status.retention);
+    assert_eq!((status.state, &*status.reason), (State::Healthy, "BackedUp"));
+    assert!(status.newest.is_some_and(|newest| newest.revision == revision));
+    let revision = pod.database().write(3);
+    pod.wait_for("another backup", |s| s.newest.as_ref().is_some_and(|newest| newest.revision == revision));
+    let (code, log) = running.terminate();
+    assert_eq!(code, Some(0), "{log}");
+    assert_eq!(log.matches("nothing can be removed with these credentials").count(), 1, "{log}");
+    assert!(server.objects("v1/full").len() > 4, "nothing is gone");
+}
+
+#[test]
+fn a_store_that_is_full_is_cleared_by_the_rules_although_no_backup_gets_through() {
+    let folder = tempfile::tempdir().expect("tempdir");
+    let server = S3::start(folder.path());
+    let pod = pod(&server);
+    server.refuse(&[s3::NO_ROOM]);
+    let revision = pod.database().write(3);
+    let running = pod.start(&["run"]);
+    let status = pod.wait_for("the trouble", |status| status.state == State::Failing);
+    assert_eq!(status.reason, "StoreFull");
+    assert!(status.message.contains("raise its quota"), "{}", status.message);
+    pod.wait("room", || server.objects("v1/full").len() == 2);
+    server.refuse(&[]);
+    pod.wait_for("a backup", |s| {
+        s.state == State::Healthy && s.newest.as_ref().is_some_and(|n| n.revision == revision)
+    });
+    running.terminate();
+}
