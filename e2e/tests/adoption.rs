@@ -82,7 +82,10 @@ impl Story {
             let cluster = &self.crossplane.cluster;
             cluster.wait_until("the fields are served", || cluster.accepts(&object.to_string()).code == 0);
         }
-        self.crossplane.cluster.apply(&Example::named("adopt-step-1").text("composition.yaml"));
+        let mut composition = yaml::documents(&Example::named("adopt-step-1").text("composition.yaml")).remove(0);
+        // What the XRD has besides, for the Composition before.
+        composition["spec"]["pipeline"][0]["input"]["adopt"]["specFields"] = json!(["parameters"]);
+        self.crossplane.cluster.apply(&composition.to_string());
     }
 
     fn claim(&self, found: impl Fn(&Value) -> bool) -> Value {
