@@ -23,7 +23,7 @@ use crate::{
     requests::Ledger,
     restore::{self, Outcome, Purpose},
     run, serve, signal, sqlite, start,
-    store::{Access, Store},
+    store::{self, Access, Store},
     verify,
 };
 
@@ -32,6 +32,8 @@ pub(crate) const OK: u8 = 0;
 pub(crate) const PARTIAL: u8 = 3;
 /// From the signal to the end of a command that runs once.
 const CLEAN_UP_WITHIN: Duration = Duration::from_secs(2);
+/// What is half in the store is taken out of it again, if that is soon done.
+const SETTLE_WITHIN: Duration = Duration::from_secs(1);
 
 /// Runs the program with this command line, the first being its own name.
 #[must_use]
@@ -58,7 +60,11 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(&Error::Usage(format!("cannot start: {error}"))),
     };
-    let outcome = runtime.block_on(dispatch(cli));
+    let outcome = runtime.block_on(async {
+        let outcome = dispatch(cli).await;
+        store::settle(SETTLE_WITHIN).await;
+        outcome
+    });
     // A copy still under way in a blocking thread must not hold up the way out.
     runtime.shutdown_background();
     match outcome {

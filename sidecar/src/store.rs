@@ -5,13 +5,14 @@
 mod clouds;
 mod config;
 mod fault;
+mod unfinished;
 
 use std::{
     fmt,
     io::Write,
     path::Path as FilePath,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -21,6 +22,8 @@ use futures::{StreamExt, TryStreamExt, stream::FuturesUnordered};
 use jiff::Timestamp;
 use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt, PutMode, PutOptions, path::Path};
 
+use self::unfinished::Unfinished;
+pub(crate) use self::unfinished::settle;
 pub use self::{
     config::{Config, Patience, Variables},
     fault::{Cloud, Fault},
@@ -70,6 +73,11 @@ pub struct Store {
     ambient: bool,
     /// It has answered that it cannot create only where nothing is.
     plain_puts: Arc<AtomicBool>,
+    /// How it was opened, if by a URL.
+    config: Option<Arc<Config>>,
+    /// The same with a digest in the header of each upload. Made once the store has asked for that, as AWS does for
+    /// buckets with a lock: not every look-alike takes the header.
+    digesting: Arc<OnceLock<Arc<dyn ObjectStore>>>,
 }
 
 impl fmt::Debug for Store {
@@ -86,14 +94,16 @@ impl Store {
     pub fn open(config: &Config, access: Access) -> Result<Self, Error> {
         let clouds::Opened { inner, prefix, cloud, ambient } = clouds::open(config, access)?;
         let (inner, url) = (Arc::new(Counted(inner)), config.url.clone());
-        Ok(Self { inner, prefix, url, cloud, ambient, plain_puts: Arc::default() })
+        let config = Some(Arc::new(config.clone()));
+        Ok(Self { inner, prefix, url, cloud, ambient, plain_puts: Arc::default(), config, digesting: Arc::default() })
     }
 
     /// A store over anything that behaves like one: memory, or one that fails when a test wants it to. No URL leads here.
     #[must_use]
     pub fn over(inner: Arc<dyn ObjectStore>, url: &str) -> Self {
         let (inner, prefix, url) = (Arc::new(Counted(inner)), Path::default(), url.to_owned());
-        Self { inner, prefix, url, cloud: Cloud::Local, ambient: false, plain_puts: Arc::default() }
+        let (plain_puts, digesting) = (Arc::default(), Arc::default());
+        Self { inner, prefix, url, cloud: Cloud::Local, ambient: false, plain_puts, config: None, digesting }
     }
 
     /// The URL, without credentials.
@@ -107,11 +117,18 @@ impl Store {
     /// # Errors
     /// The store fails, or holds another size afterwards.
     pub async fn put_file(&self, key: &str, file: &mut std::fs::File, size: u64) -> Result<(), Error> {
+        match self.put_file_once(key, file, size).await {
+            Err(error) if self.begins_to_digest(&error)? => self.put_file_once(key, file, size).await,
+            other => other,
+        }
+    }
+
+    async fn put_file_once(&self, key: &str, file: &mut std::fs::File, size: u64) -> Result<(), Error> {
         let failed = |e| self.error("put", key, &e);
         rewind(file)?;
         if size <= SINGLE_PUT_BYTES {
             let bytes = read_up_to(file, usize::try_from(size).unwrap_or(usize::MAX))?;
-            self.inner.put(&self.path(key), bytes.into()).await.map_err(failed)?;
+            self.writer().put(&self.path(key), bytes.into()).await.map_err(failed)?;
             return Ok(());
         }
         self.put_parts(key, file).await?;
@@ -124,17 +141,17 @@ impl Store {
     }
 
     async fn put_parts(&self, key: &str, file: &mut std::fs::File) -> Result<(), Error> {
-        let upload = self.inner.put_multipart(&self.path(key)).await.map_err(|e| self.error("put", key, &e))?;
+        let upload = self.writer().put_multipart(&self.path(key)).await.map_err(|e| self.error("put", key, &e))?;
         let mut unfinished = Unfinished(Some(upload));
         let outcome = match &mut unfinished.0 {
             Some(upload) => self.send_parts(key, upload.as_mut(), file).await,
             None => Ok(()),
         };
-        let upload = unfinished.0.take();
-        if let (Err(_), Some(mut upload)) = (&outcome, upload) {
-            // The first error is what matters; one in the way of cleaning up is the lifecycle rules' to deal with.
+        if let (Err(_), Some(upload)) = (&outcome, &mut unfinished.0) {
+            // The first error is what matters; one in the way of giving up is the lifecycle rules' to deal with.
             let _ = upload.abort().await;
         }
+        unfinished.0 = None;
         outcome
     }
 
@@ -165,15 +182,40 @@ impl Store {
     /// # Errors
     /// [`Fault::Exists`], or the store fails.
     pub async fn put_new(&self, key: &str, bytes: Bytes) -> Result<(), Error> {
+        match self.put_new_once(key, &bytes).await {
+            Err(error) if self.begins_to_digest(&error)? => self.put_new_once(key, &bytes).await,
+            other => other,
+        }
+    }
+
+    async fn put_new_once(&self, key: &str, bytes: &Bytes) -> Result<(), Error> {
         let failed = |e| self.error("put", key, &e);
         if !self.plain_puts.load(Ordering::Relaxed) {
             let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-            match self.inner.put_opts(&self.path(key), bytes.clone().into(), options).await {
+            match self.writer().put_opts(&self.path(key), bytes.clone().into(), options).await {
                 Err(e) if fault::cannot_create_only(self.cloud, &e) => self.plain_puts.store(true, Ordering::Relaxed),
                 other => return other.map(drop).map_err(failed),
             }
         }
-        self.inner.put(&self.path(key), bytes.into()).await.map(drop).map_err(failed)
+        self.writer().put(&self.path(key), bytes.clone().into()).await.map(drop).map_err(failed)
+    }
+
+    fn writer(&self) -> &Arc<dyn ObjectStore> {
+        self.digesting.get().unwrap_or(&self.inner)
+    }
+
+    /// Whether this failure is the store's first wish for digests: from now on it gets them.
+    fn begins_to_digest(&self, error: &Error) -> Result<bool, Error> {
+        match &self.config {
+            Some(config)
+                if matches!(error, Error::Store { fault: Fault::WantsDigest, .. })
+                    && self.digesting.get().is_none() =>
+            {
+                let digesting = Arc::new(Counted(clouds::digesting(config)?));
+                Ok(self.digesting.set(digesting).is_ok())
+            }
+            _ => Ok(false),
+        }
     }
 
     /// Reads a small object whole.
@@ -318,18 +360,6 @@ impl Store {
             fault => fault,
         };
         Error::Store { action, object: object.to_owned(), store: self.url.clone(), fault }
-    }
-}
-
-/// An upload in parts that is given up when it is dropped: what was sent costs money as long as nobody ends it.
-struct Unfinished(Option<Box<dyn MultipartUpload>>);
-
-impl Drop for Unfinished {
-    fn drop(&mut self) {
-        // Only a future that was dropped on its way leaves it here: a signal, or a time limit.
-        if let (Some(mut upload), Ok(runtime)) = (self.0.take(), tokio::runtime::Handle::try_current()) {
-            drop(runtime.spawn(async move { upload.abort().await }));
-        }
     }
 }
 

@@ -41,6 +41,7 @@ async fn memory_conforms() {
 #[tokio::test]
 async fn s3_in_this_process_conforms() {
     let folder = tempfile::tempdir().expect("tempdir");
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let server = s3::S3::start(folder.path());
     let config = Config {
         url: format!("s3://{}/a/prefix", s3::BUCKET),
@@ -50,6 +51,14 @@ async fn s3_in_this_process_conforms() {
     };
     let store = Store::open(&config, Access::Write).expect("opens without asking");
     assert!(conformance::conforms(&store).await, "it refuses what is there");
+
+    // AWS takes into a bucket with a lock only what bears a digest in its header.
+    server.refuse(&[s3::NO_PUT_WITHOUT_DIGEST]);
+    let store = Store::open(&config, Access::Write).expect("opens without asking");
+    assert!(conformance::conforms(&store).await, "it refuses what is there");
+    server.refuse(&[s3::Refusal { unless: None, ..s3::NO_PUT_WITHOUT_DIGEST }]);
+    let said = store.put_new("v1/check/x", bytes::Bytes::from_static(b"x")).await.expect_err("whatever it is given");
+    assert!(said.to_string().contains("wants a digest"), "{said}");
 }
 
 #[tokio::test]

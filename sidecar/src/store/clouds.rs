@@ -3,8 +3,12 @@
 use std::sync::Arc;
 
 use object_store::{
-    Certificate, ClientOptions, ObjectStore, RetryConfig, aws::AmazonS3Builder, azure::MicrosoftAzureBuilder,
-    gcp::GoogleCloudStorageBuilder, local::LocalFileSystem, path::Path,
+    Certificate, ClientOptions, ObjectStore, RetryConfig,
+    aws::{AmazonS3Builder, Checksum},
+    azure::MicrosoftAzureBuilder,
+    gcp::GoogleCloudStorageBuilder,
+    local::LocalFileSystem,
+    path::Path,
 };
 use secrecy::ExposeSecret;
 use url::Url;
@@ -64,7 +68,18 @@ pub(super) fn open(config: &Config, access: Access) -> Result<Opened, Error> {
     }
 }
 
+/// S3 once more, with a digest in the header of each upload.
+pub(super) fn digesting(config: &Config) -> Result<Arc<dyn ObjectStore>, Error> {
+    let url = Url::parse(&config.url).map_err(|_| bad(config, "it is no URL"))?;
+    let built = s3_builder(&url, config)?.with_checksum_algorithm(Checksum::SHA256).build();
+    Ok(Arc::new(built.map_err(|e| bad(config, &innermost(&e)))?))
+}
+
 fn s3(url: &Url, config: &Config) -> Result<Arc<dyn ObjectStore>, Error> {
+    Ok(Arc::new(s3_builder(url, config)?.build().map_err(|e| bad(config, &innermost(&e)))?))
+}
+
+fn s3_builder(url: &Url, config: &Config) -> Result<AmazonS3Builder, Error> {
     // Before the credentials: a URL without a bucket is a mistake in the settings, whoever asks.
     let bucket = bucket(url, config)?;
     let mut builder = match &config.credentials {
@@ -91,16 +106,14 @@ fn s3(url: &Url, config: &Config) -> Result<Arc<dyn ObjectStore>, Error> {
     if let Some(endpoint) = &config.endpoint {
         builder = builder.with_endpoint(endpoint.trim_end_matches('/'));
     }
-    let built = builder
+    Ok(builder
         .with_bucket_name(bucket)
         .with_region(config.region.as_deref().unwrap_or("us-east-1"))
         .with_virtual_hosted_style_request(!config.path_style.unwrap_or(config.endpoint.is_some()))
         // One by one: not every look-alike has the other call, and an answer for each object says which one is held.
         .with_disable_bulk_delete(true)
         .with_client_options(client(config)?)
-        .with_retry(retry(config))
-        .build();
-    Ok(Arc::new(built.map_err(|e| bad(config, &innermost(&e)))?))
+        .with_retry(retry(config)))
 }
 
 /// Whether there are credentials in the cloud's own way. Without them the library would ask a metadata service that most

@@ -74,6 +74,8 @@ pub enum Fault {
     BadKey,
     /// The object may not be removed yet: a lock or hold. Holds the store's error code.
     Held(String),
+    /// A bucket with a lock that takes no upload without a digest in its header.
+    WantsDigest,
     /// The object has been put where nobody can read it at once. Holds the store's error code.
     Archived(String),
     /// A quota is used up, or the store's disk. Holds the store's error code, or the system's words.
@@ -117,6 +119,9 @@ impl fmt::Display for Fault {
                 f.write_str("an object there has a key with illegal characters, which is none of ours; remove it")
             }
             Self::Held(code) => write!(f, "a lock or hold of the bucket keeps it ({code})"),
+            Self::WantsDigest => f.write_str(
+                "the bucket's lock wants a digest with each upload, and not the SHA-256 it was given; use another bucket",
+            ),
             Self::Archived(code) => {
                 write!(
                     f,
@@ -140,6 +145,11 @@ impl Fault {
         match (error, code.as_deref()) {
             (_, Some("NoSuchBucket" | "ContainerNotFound")) => Self::NoBucket,
             (_, Some(code)) if is_hold(code, &text) => Self::Held(code.to_owned()),
+            (_, Some("InvalidRequest" | "MissingContentMD5"))
+                if text.contains("Content-MD5") || text.contains("x-amz-checksum") =>
+            {
+                Self::WantsDigest
+            }
             (_, Some(code @ ("InvalidObjectState" | "BlobArchived"))) => Self::Archived(code.to_owned()),
             (_, Some(code)) if code.contains("QuotaExceeded") || code.contains("StorageFull") => {
                 Self::Full(code.to_owned())
@@ -247,6 +257,14 @@ mod tests {
                 s3,
                 body("InvalidRequest", "Object is WORM protected and cannot be overwritten"),
                 Fault::Held("InvalidRequest".into()),
+            ),
+            (
+                s3,
+                body(
+                    "InvalidRequest",
+                    "Content-MD5 OR x-amz-checksum- HTTP header is required for Put Object requests",
+                ),
+                Fault::WantsDigest,
             ),
             (s3, body("InvalidRequest", "something else"), Fault::Other("InvalidRequest".into())),
             (azure, body("BlobImmutableDueToPolicy", "x"), Fault::Held("BlobImmutableDueToPolicy".into())),

@@ -8,7 +8,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use hyper::{Method, Request, Response, body::Incoming, service::service_fn};
+use hyper::{Request, Response, body::Incoming, service::service_fn};
 use hyper_util::rt::TokioIo;
 use s3s::{Body, auth::SimpleAuth, service::S3ServiceBuilder};
 use s3s_fs::FileSystem;
@@ -22,20 +22,42 @@ pub struct S3 {
     pub endpoint: String,
     bucket: PathBuf,
     refusals: Arc<Mutex<Vec<Refusal>>>,
+    log: Arc<Mutex<Vec<String>>>,
 }
 
 /// What is not allowed.
 #[derive(Clone, Copy)]
 pub struct Refusal {
     pub method: &'static str,
+    /// 0: there is never an answer.
     pub status: u16,
     pub code: &'static str,
+    pub message: &'static str,
+    /// A request that bears this header is allowed.
+    pub unless: Option<&'static str>,
 }
 
 /// A user who may not remove anything.
-pub const NO_DELETE: Refusal = Refusal { method: "DELETE", status: 403, code: "AccessDenied" };
+pub const NO_DELETE: Refusal =
+    Refusal { method: "DELETE", status: 403, code: "AccessDenied", message: "Access Denied.", unless: None };
 /// A bucket whose quota is used up, as MinIO says it.
-pub const NO_ROOM: Refusal = Refusal { method: "PUT", status: 400, code: "XMinioAdminBucketQuotaExceeded" };
+pub const NO_ROOM: Refusal = Refusal {
+    method: "PUT",
+    status: 400,
+    code: "XMinioAdminBucketQuotaExceeded",
+    message: "Bucket quota exceeded",
+    unless: None,
+};
+/// A network that loses what is sent.
+pub const NO_ANSWER_TO_PUT: Refusal = Refusal { method: "PUT", status: 0, code: "", message: "", unless: None };
+/// A bucket of AWS whose lock has a default retention.
+pub const NO_PUT_WITHOUT_DIGEST: Refusal = Refusal {
+    method: "PUT",
+    status: 400,
+    code: "InvalidRequest",
+    message: "Content-MD5 OR x-amz-checksum- HTTP header is required for Put Object requests with Object Lock parameters",
+    unless: Some("x-amz-checksum-sha256"),
+};
 
 impl S3 {
     /// Serves one empty bucket, kept below `folder`.
@@ -49,18 +71,25 @@ impl S3 {
         let endpoint = format!("http://{}", listener.local_addr().expect("an address"));
         listener.set_nonblocking(true).expect("a socket");
         let refusals = Arc::<Mutex<Vec<Refusal>>>::default();
-        let refused = Arc::clone(&refusals);
+        let log = Arc::<Mutex<Vec<String>>>::default();
+        let (refused, logged) = (Arc::clone(&refusals), Arc::clone(&log));
         let served = async move {
             let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
             while let Ok((stream, _)) = listener.accept().await {
-                let (service, refused) = (service.clone(), Arc::clone(&refused));
+                let (service, refused, logged) = (service.clone(), Arc::clone(&refused), Arc::clone(&logged));
                 let answer = service_fn(move |request: Request<Incoming>| {
-                    let (service, refusal) = (service.clone(), refusal_of(&refused, request.method()));
+                    let (service, refusal) = (service.clone(), refusal_of(&refused, &request));
+                    let (logged, line) = (Arc::clone(&logged), format!("{} {}", request.method(), request.uri()));
                     async move {
                         let answer = match refusal {
+                            Some(refusal) if refusal.status == 0 => std::future::pending().await,
                             Some(refusal) => refusal.answer(),
                             None => hyper::service::Service::call(&service, request).await.expect("an answer"),
                         };
+                        logged
+                            .lock()
+                            .expect("no thread panics with it")
+                            .push(format!("{} {line}", answer.status().as_u16()));
                         Ok::<_, Infallible>(answer)
                     }
                 });
@@ -71,7 +100,12 @@ impl S3 {
         std::thread::spawn(|| {
             tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(served);
         });
-        Self { endpoint, bucket, refusals }
+        Self { endpoint, bucket, refusals, log }
+    }
+
+    /// What has been answered: status, method, target.
+    pub fn log(&self) -> Vec<String> {
+        self.log.lock().expect("no thread panics with it").clone()
     }
 
     /// The files of the objects below this prefix.
@@ -100,14 +134,15 @@ fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-fn refusal_of(refusals: &Mutex<Vec<Refusal>>, method: &Method) -> Option<Refusal> {
+fn refusal_of(refusals: &Mutex<Vec<Refusal>>, request: &Request<Incoming>) -> Option<Refusal> {
     let refusals = refusals.lock().expect("no thread panics with it");
-    refusals.iter().find(|refusal| refusal.method == method.as_str()).copied()
+    let allowed = |refusal: &Refusal| refusal.unless.is_some_and(|header| request.headers().contains_key(header));
+    refusals.iter().find(|r| r.method == request.method().as_str() && !allowed(r)).copied()
 }
 
 impl Refusal {
     fn answer(self) -> Response<Body> {
-        let body = format!("<Error><Code>{}</Code><Message>no</Message></Error>", self.code);
+        let body = format!("<Error><Code>{}</Code><Message>{}</Message></Error>", self.code, self.message);
         Response::builder().status(self.status).body(Body::from(body)).expect("an answer")
     }
 }

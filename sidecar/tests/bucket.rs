@@ -1,4 +1,4 @@
-//! What the loop does about old backups when an S3 server does not let it.
+//! The program over a bucket that does not do what it is asked for.
 
 mod common;
 #[path = "common/s3.rs"]
@@ -11,8 +11,8 @@ use common::Pod;
 use s3::S3;
 use vcluster_proto::{settings::Retention, status::State};
 
-/// A pod with two whole backups on this server, of which the rules keep one.
-fn pod(server: &S3) -> Pod {
+/// A pod that backs up to this server every second and keeps one.
+fn over(server: &S3) -> Pod {
     let pod = Pod::new();
     std::fs::create_dir_all(pod.path("config/s3")).expect("made");
     for (name, value) in [("s3accesskey", s3::USER), ("s3secretkey", s3::PASSWORD)] {
@@ -24,9 +24,14 @@ fn pod(server: &S3) -> Pod {
         settings.backup.interval = Duration::from_secs(1);
         settings.backup.retention = Some(Retention { keep_last: Some(1), ..Retention::default() });
     });
-    let database = pod.database();
+    pod
+}
+
+/// The same with two whole backups, of which one may go.
+fn with_two(server: &S3) -> Pod {
+    let pod = over(server);
     for _ in 0..2 {
-        database.write(3);
+        pod.database().write(3);
         pod.succeed(&["backup"]);
         // What the next one is compared with: without it, it is a full.
         for table in ["pages.newest", "pages.full"] {
@@ -41,7 +46,7 @@ fn pod(server: &S3) -> Pod {
 fn a_user_who_may_not_remove_goes_on_backing_up_and_is_told_once() {
     let folder = tempfile::tempdir().expect("tempdir");
     let server = S3::start(folder.path());
-    let pod = pod(&server);
+    let pod = with_two(&server);
     server.refuse(&[s3::NO_DELETE]);
     let revision = pod.database().write(3);
     let running = pod.start(&["run"]);
@@ -61,7 +66,7 @@ fn a_user_who_may_not_remove_goes_on_backing_up_and_is_told_once() {
 fn a_store_that_is_full_is_cleared_by_the_rules_although_no_backup_gets_through() {
     let folder = tempfile::tempdir().expect("tempdir");
     let server = S3::start(folder.path());
-    let pod = pod(&server);
+    let pod = with_two(&server);
     server.refuse(&[s3::NO_ROOM]);
     let revision = pod.database().write(3);
     let running = pod.start(&["run"]);
@@ -74,4 +79,25 @@ fn a_store_that_is_full_is_cleared_by_the_rules_although_no_backup_gets_through(
         s.state == State::Healthy && s.newest.as_ref().is_some_and(|n| n.revision == revision)
     });
     running.terminate();
+}
+
+#[test]
+fn an_upload_that_a_signal_cuts_is_given_up() {
+    let folder = tempfile::tempdir().expect("tempdir");
+    let server = S3::start(folder.path());
+    let pod = over(&server);
+    let large = "CREATE TABLE large (n); INSERT INTO large VALUES (randomblob(20000000))";
+    pod.database().connection.execute_batch(large).expect("written");
+    server.refuse(&[s3::NO_ANSWER_TO_PUT]);
+    let begun = |line: &&String| line.contains("POST") && line.contains("uploads");
+    let given_up = |line: &&String| line.starts_with("204 DELETE") && line.contains("uploadId=");
+    for (command, code) in [("backup", 130), ("run", 0)] {
+        let before = server.log().len();
+        let running = pod.start(&[command]);
+        pod.wait("an upload", || server.log()[before..].iter().find(begun).is_some());
+        let (ended, log) = running.terminate();
+        assert_eq!(ended, Some(code), "{command}: {log}");
+        let since = server.log().split_off(before);
+        assert_eq!(since.iter().filter(given_up).count(), 1, "{command}: {since:?}\n{log}");
+    }
 }
