@@ -96,6 +96,9 @@ pub struct Backup {
     /// What is kept; unset: everything.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retention: Option<Retention>,
+    /// How often the newest chain is read back and its digests compared, as `24h`; `0s`: never; unset: daily.
+    #[serde(skip_serializing_if = "Option::is_none", with = "crate::interval::optional")]
+    pub prove_every: Option<Duration>,
     /// Any text; a new one asks for a backup at once. The status document says which was served last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trigger: Option<String>,
@@ -103,7 +106,7 @@ pub struct Backup {
 
 impl Default for Backup {
     fn default() -> Self {
-        Self { interval: DEFAULT_INTERVAL, recipients: Vec::new(), retention: None, trigger: None }
+        Self { interval: DEFAULT_INTERVAL, recipients: Vec::new(), retention: None, prove_every: None, trigger: None }
     }
 }
 
@@ -212,6 +215,7 @@ mod tests {
                     keep_within: Some(Duration::from_secs(48 * 3600)),
                     ..Retention::default()
                 }),
+                prove_every: Some(Duration::from_secs(12 * 3600)),
                 trigger: Some("now".into()),
             },
             lived: true,

@@ -174,6 +174,10 @@ pub struct Options {
     /// Time between two backups, as 30s, 1m, 2h; a bare number is minutes.
     #[arg(long, global = true, env = "BACKUP_INTERVAL")]
     pub interval: Option<String>,
+    /// How often `run` reads the newest backup with all that it builds on back and compares its digests, as 24h; 0s or off:
+    /// never. Default 24h.
+    #[arg(long, global = true, env = "VCLUSTER_BACKUP_PROVE_EVERY", value_name = "INTERVAL")]
+    pub prove_every: Option<String>,
     /// The vcluster's data directory; default that of BACKUP_FILE, or /data.
     #[arg(long, global = true, env = "VCLUSTER_BACKUP_DATA_DIR", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
@@ -199,7 +203,15 @@ impl Options {
     /// Without what the environment holds but leaves empty, which counts as unset.
     #[must_use]
     pub fn without_empty(mut self) -> Self {
-        for text in [&mut self.store, &mut self.endpoint, &mut self.region, &mut self.interval, &mut self.cluster] {
+        let texts = [
+            &mut self.store,
+            &mut self.endpoint,
+            &mut self.region,
+            &mut self.interval,
+            &mut self.prove_every,
+            &mut self.cluster,
+        ];
+        for text in texts {
             text.take_if(|text| text.is_empty());
         }
         let paths = [

@@ -42,6 +42,8 @@ pub struct Config {
     pub recipients: Option<Recipients>,
     /// Time between two backups.
     pub interval: Duration,
+    /// How often the newest chain is read back; nothing: never.
+    pub prove_every: Option<Duration>,
     /// Any text; a new one asks for a backup at once.
     pub trigger: Option<String>,
     /// What is kept; nothing: everything.
@@ -110,6 +112,7 @@ impl Config {
             registration: settings.store.registration.clone(),
             recipients: None,
             interval: interval.clamp(SHORTEST_INTERVAL, LONGEST_INTERVAL),
+            prove_every: prove_every(options.prove_every.as_deref(), settings.backup.prove_every)?,
             trigger: settings.backup.trigger.clone().filter(|trigger| !trigger.is_empty()),
             retention: settings.backup.retention.filter(|rules| *rules != settings::Retention::default()),
             bootstrap: settings.bootstrap,
@@ -241,6 +244,19 @@ fn parse_interval(text: &str) -> Result<Duration, Error> {
         Ok(minutes) => Ok(Duration::from_secs(minutes.saturating_mul(60))),
         Err(_) => interval::parse(text).map_err(|why| Error::Usage(format!("cannot use the interval: {why}"))),
     }
+}
+
+/// `off` and `0s` are never.
+fn prove_every(named: Option<&str>, settings: Option<Duration>) -> Result<Option<Duration>, Error> {
+    const DAILY: Duration = Duration::from_secs(24 * 3600);
+    let every = match named.map(str::trim) {
+        Some("off") => Duration::ZERO,
+        Some(text) => {
+            interval::parse(text).map_err(|why| Error::Usage(format!("cannot use the time between proofs: {why}")))?
+        }
+        None => settings.unwrap_or(DAILY),
+    };
+    Ok(Some(every).filter(|every| !every.is_zero()))
 }
 
 fn store_config(
@@ -423,5 +439,22 @@ mod tests {
         assert_eq!(names(None, None), ("shop-abcdefgh".into(), "shop-abcdefgh".into()));
         assert_eq!(names(None, Some("old-shop")), ("shop-abcdefgh".into(), "old-shop".into()));
         assert_eq!(names(Some("x"), None), ("x".into(), "shop-abcdefgh".into()), "a flag renames no Secret");
+    }
+
+    #[test]
+    fn proofs_are_daily_unless_somebody_says_otherwise() {
+        let hours = |hours: u64| Some(Duration::from_secs(hours * 3600));
+        let cases = [
+            (None, None, hours(24)),
+            (None, hours(2), hours(2)),
+            (Some("12h"), hours(2), hours(12)),
+            (None, Some(Duration::ZERO), None),
+            (Some("off"), hours(2), None),
+            (Some("0s"), None, None),
+        ];
+        for (named, settings, want) in cases {
+            assert_eq!(prove_every(named, settings).expect("understood"), want, "{named:?} {settings:?}");
+        }
+        assert!(prove_every(Some("often"), None).is_err());
     }
 }

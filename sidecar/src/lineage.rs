@@ -59,6 +59,12 @@ impl Base {
         &self.chain[0]
     }
 
+    /// Everything that a restore of the newest backup reads, in that order.
+    #[must_use]
+    pub fn chain(&self) -> &[Signed] {
+        &self.chain
+    }
+
     /// The pages of a kind's parent.
     #[must_use]
     pub fn table(&self, kind: Kind) -> &Table {

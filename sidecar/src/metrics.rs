@@ -56,6 +56,7 @@ pub struct Metrics {
     attempts: Family<Attempt, Counter>,
     failures: Family<Failure, Counter>,
     backups: Family<Backup, Counter>,
+    proofs: Family<Attempt, Counter>,
     attempt_duration: Histogram,
     capture_duration: Histogram,
 }
@@ -101,12 +102,16 @@ impl Default for Metrics {
             attempts: Family::default(),
             failures: Family::default(),
             backups: Family::default(),
+            proofs: Family::default(),
             // From 10 ms to 5 min; what the API server's writers may have waited for, and a slow upload.
             attempt_duration: Histogram::new(exponential_buckets(0.01, 2.0, 16)),
             capture_duration: Histogram::new(exponential_buckets(0.005, 2.0, 12)),
         };
         for outcome in ["backed_up", "unchanged", "failed"] {
             drop(all.attempts.get_or_create(&Attempt { outcome }));
+        }
+        for outcome in ["proven", "failed", "undecided"] {
+            drop(all.proofs.get_or_create(&Attempt { outcome }));
         }
         drop(traffic().calls.get_or_create(&Call { operation: "put", outcome: "ok" }));
         all.register();
@@ -153,6 +158,7 @@ impl Metrics {
         r.register("attempts", "Attempts by outcome", self.attempts.clone());
         r.register("failures", "Failed attempts by reason, the words of the status document", self.failures.clone());
         r.register("backups", "Backups put into the store by kind", self.backups.clone());
+        r.register("proofs", "Times the newest chain was read back by outcome", self.proofs.clone());
         r.register_with_unit(
             "attempt_duration",
             "From the first look at the settings to the manifest in the store",
@@ -192,6 +198,11 @@ impl Metrics {
             }
         };
         self.attempts.get_or_create(&Attempt { outcome: word }).inc();
+    }
+
+    /// One more proof of the newest chain, `proven`, `failed` or `undecided`.
+    pub fn proof(&self, outcome: &'static str) {
+        self.proofs.get_or_create(&Attempt { outcome }).inc();
     }
 
     /// Takes over what the status document says; a success that it does not know of is as old as the newest backup.

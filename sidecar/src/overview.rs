@@ -137,7 +137,7 @@ impl Overview {
             match (proof, told.and_then(|status| status.last_verified)) {
                 (Some(proof), _) => proven(proof, now),
                 (None, Some(at)) => ago(at, now),
-                (None, None) => "never; `vcluster-backup verify` does it".to_owned(),
+                (None, None) => "never; `run` does it daily, `vcluster-backup verify` at once".to_owned(),
             },
         ));
         if let Some(status) = told {
@@ -186,7 +186,10 @@ fn proven(proof: &Proof, now: Timestamp) -> String {
     let how = match (proof.how, proof.recovery_seconds) {
         (How::Restore, Some(seconds)) => format!("by a restore that took {seconds:.1} s"),
         (How::Restore, None) => "by a restore".to_owned(),
-        (How::Digests, _) => "by the digests of its objects".to_owned(),
+        (How::Digests, None) => "by the digests of its objects".to_owned(),
+        (How::Digests, Some(seconds)) => {
+            format!("by the digests of its objects; the last trial restore took {seconds:.1} s")
+        }
     };
     format!("{}, {} {how}", proof.point, ago(proof.at, now))
 }

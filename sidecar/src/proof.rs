@@ -1,5 +1,5 @@
-//! When a backup was last proven, in `.vcluster-backup/proof.json`: `verify` writes it, `run` puts it into the status
-//! document, `prune` never removes that backup. It is a note, not a trust: whoever can write it owns the database anyway.
+//! When a backup was last proven, in `.vcluster-backup/proof.json`: `verify` and `run` write it, `run` puts it into the
+//! status document, `prune` never removes that backup. It is a note, not a trust: whoever can write it owns the database anyway.
 
 use std::path::Path;
 
@@ -20,7 +20,8 @@ pub struct Proof {
     pub at: Timestamp,
     /// How it was proven.
     pub how: How,
-    /// A restore's time from the first byte asked for to the database in place, in seconds; none without a restore.
+    /// A restore's time from the first byte asked for to the database in place, in seconds; of the last that was tried,
+    /// none if none was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recovery_seconds: Option<f64>,
 }

@@ -6,6 +6,7 @@ mod account;
 mod attempt;
 mod farewell;
 mod outside;
+mod proving;
 mod request;
 mod retention;
 mod surroundings;
@@ -84,12 +85,14 @@ pub async fn run(options: Options, args: &RunArgs) -> Result<(), Error> {
             _ = AssertUnwindSafe(daemon.prune()).catch_unwind() => {}
             () = stop.wait() => break (tokio::time::Instant::now() + STOP_WITHIN, true),
         }
+        daemon.prove();
         tokio::select! {
             () = config::changed(&daemon.options, fingerprint, pause) => {}
             () = doorway.knocked() => {}
             () = stop.wait() => break (tokio::time::Instant::now() + STOP_WITHIN, true),
         }
     };
+    daemon.proving.stop();
     daemon.last(deadline, through).await;
     Ok(())
 }
@@ -139,6 +142,7 @@ struct Daemon {
     shown: Arc<Shown>,
     watch: Watch,
     pruning: retention::Memory,
+    proving: proving::Proving,
 }
 
 impl Daemon {
@@ -168,6 +172,7 @@ impl Daemon {
             shown: Arc::new(Shown { metrics: Metrics::default(), health: Health::new(Instant::now()) }),
             watch: Watch::new(Instant::now()),
             pruning: retention::Memory::default(),
+            proving: proving::Proving::new(),
         })
     }
 

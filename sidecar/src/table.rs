@@ -165,6 +165,21 @@ impl Table {
         copy().map_err(Error::file("keep the page table in", &path))
     }
 
+    /// Removes both tables, so that the next backup is a full even after a restart: what is in the store is not what
+    /// they vouch for.
+    ///
+    /// # Errors
+    /// The data volume cannot be written.
+    pub fn forget(data_dir: &Path) -> Result<(), Error> {
+        for path in [Of::Newest, Of::Full].into_iter().flat_map(|of| [of.path(data_dir), of.prepared(data_dir)]) {
+            match std::fs::remove_file(&path) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(Error::file("remove", &path)(e)),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     /// Puts a prepared table in its place, after the manifest was put. No fsync: what a loss of power takes costs a full.
     ///
     /// # Errors

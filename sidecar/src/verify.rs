@@ -22,13 +22,16 @@ use crate::{
     install::Cancel,
     keys::Identities,
     kine,
-    manifest::Signed,
+    manifest::{self, Signed},
     restore::{self, Purpose},
-    store::{Listed, Store},
+    store::{Fault, Listed, Store},
 };
 
 /// Objects that are read at once.
 const AT_ONCE: usize = 4;
+/// So many times as long as an object took to read the store is left alone.
+const RESTS: u32 = 3;
+const LONGEST_REST: Duration = Duration::from_secs(60);
 
 /// Something that is not as it should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,13 +106,50 @@ pub async fn read(
                     .push(Problem { of: key, why: format!("it does not have the {size} bytes its manifest names") });
             }
             Ok(_) => problems.push(Problem { of: key, why: "its bytes are not those its manifest names".into() }),
-            Err(error @ Error::Store { fault: crate::store::Fault::NotFound, .. }) => {
+            Err(error @ Error::Store { fault: Fault::NotFound, .. }) => {
                 problems.push(Problem { of: key, why: error.to_string() });
             }
             Err(error) => return Err(error),
         }
     }
     Ok((fit, problems))
+}
+
+/// Reads a chain back as it is in the store now, one object at a time with rests between, so that nobody else is held
+/// up; gives the first that is not what was written, by its digest, and why.
+///
+/// # Errors
+/// The store fails in another way than by not having an object.
+pub async fn reread(store: &Store, chain: &[Signed]) -> Result<Option<(String, String)>, Error> {
+    for signed in chain {
+        let begun = Instant::now();
+        match reread_one(store, signed).await {
+            Ok(()) => {}
+            Err(error @ (Error::Damaged { .. } | Error::Store { fault: Fault::NotFound, .. })) => {
+                return Ok(Some((signed.digest.clone(), error.chain())));
+            }
+            Err(error) => return Err(error),
+        }
+        tokio::time::sleep((begun.elapsed() * RESTS).min(LONGEST_REST)).await;
+    }
+    Ok(None)
+}
+
+async fn reread_one(store: &Store, signed: &Signed) -> Result<(), Error> {
+    let manifest = &signed.manifest;
+    let damaged = |object: &str, why: &str| Error::Damaged { object: object.to_owned(), why: why.to_owned() };
+    let key = manifest.key();
+    if manifest::verify(&store.get_small(&key).await?, &key)?.digest != signed.digest {
+        return Err(damaged(&key, "it is another manifest than was written there"));
+    }
+    if let Some(identity) = &manifest.identity {
+        store.get_small(identity).await?;
+    }
+    let digest = store.digest(&manifest.data.key, manifest.data.size).await?;
+    if digest.size == manifest.data.size && digest.sha256 == manifest.data.sha256 {
+        return Ok(());
+    }
+    Err(damaged(&manifest.data.key, "its bytes are not those its manifest names"))
 }
 
 /// What a trial restore has shown.
@@ -200,10 +240,7 @@ pub fn own(catalog: &Catalog, cluster: &Cluster, trust: &Trust) -> Catalog {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::manifest::{
-        self,
-        tests::{example, signer},
-    };
+    use crate::manifest::tests::{example, signer};
 
     #[test]
     fn a_manifest_that_was_replaced_by_another_of_its_name_is_noticed_by_the_next() {

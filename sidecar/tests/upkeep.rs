@@ -64,7 +64,7 @@ fn status_tells_what_there_is_to_go_back_to() {
     );
     assert_ne!(status["oldest"]["id"], status["newest"]["id"]);
     let text = pod.succeed(&["status"]);
-    assert!(text.contains("last proven  never; `vcluster-backup verify` does it"), "{text}");
+    assert!(text.contains("last proven  never; `run` does it daily, `vcluster-backup verify` at once"), "{text}");
     // One that is gone from under its manifest is said.
     std::fs::remove_file(newest_data(&pod)).expect("removed");
     let (code, said) = code_and_text(&pod, &["status"]);
@@ -212,4 +212,36 @@ fn newest_data(pod: &Pod) -> std::path::PathBuf {
     let status = &rows(&pod.succeed(&["status", "--json"]))[0];
     let id = status["newest"]["id"].as_str().expect("an id");
     pod.objects(".age").into_iter().find(|path| path.to_string_lossy().contains(id)).expect("its object")
+}
+
+#[test]
+fn the_running_sidecar_proves_its_newest_backup_and_backs_up_again_what_comes_back_bent() {
+    let pod = Pod::new();
+    pod.write_settings(|settings| settings.backup.interval = std::time::Duration::from_secs(1));
+    let database = pod.database();
+    database.write(200);
+    let running = pod.start(&["run", "--prove-every", "1s"]);
+    pod.wait_for("the first backup", |s| s.newest.is_some());
+    let revision = database.write(1);
+    pod.wait_for("a delta", |s| s.newest.as_ref().is_some_and(|p| p.revision == revision && p.kind == "delta"));
+    let delta = pod.wait_for("a proof", |s| s.last_verified.is_some()).newest.expect("a backup");
+
+    let data = newest_data(&pod);
+    let mut bytes = std::fs::read(&data).expect("read");
+    bytes[300] ^= 1;
+    std::fs::write(&data, bytes).expect("written");
+    // Nothing has changed in the database, and the delta is there in its full size.
+    let full = pod.wait_for("a full", |s| s.newest.as_ref().is_some_and(|p| p.kind == "full" && p.id != delta.id));
+    let full = full.newest.expect("a backup").id;
+    pod.wait_for("a proof of the full", |_| proven(&pod) == full);
+    let (_, log) = running.terminate();
+    assert_eq!(log.matches("everything is backed up again").count(), 1, "{log}");
+    assert!(pod.succeed(&["status"]).contains("by the digests of its objects"));
+    pod.succeed(&["restore", "--output", &pod.text("copy.db"), "--identity", &pod.text("identity")]);
+}
+
+/// The id of the backup that was proven last.
+fn proven(pod: &Pod) -> String {
+    let text = std::fs::read(pod.path("data/.vcluster-backup/proof.json")).expect("read");
+    serde_json::from_slice::<Value>(&text).expect("JSON")["point"].as_str().expect("an id").to_owned()
 }

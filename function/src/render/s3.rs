@@ -145,6 +145,8 @@ fn settings(xr: &Xr, platform: &Platform, order: &Order, asked: Asked<'_>) -> Se
             interval: order.interval,
             recipients: order.recipients.clone(),
             retention: order.retention.and_then(Retention::rules),
+            // The sidecar's own default: daily.
+            prove_every: None,
             trigger: order.trigger.clone(),
         },
         bootstrap: order.bootstrap,

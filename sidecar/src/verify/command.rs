@@ -179,7 +179,10 @@ pub(crate) async fn command(options: &Options, args: &VerifyArgs, cancel: &Cance
             Err(error) => return Err(error),
         }
     }
-    let recovery_seconds = findings.restored.as_ref().map(|restored| restored.took.as_secs_f64());
+    let recovery_seconds = match &findings.restored {
+        Some(restored) => Some(restored.took.as_secs_f64()),
+        None => Proof::load(&place.data_dir).and_then(|proof| proof.recovery_seconds),
+    };
     if let Some(how) = findings.proven {
         let proof = Proof { point: point.manifest.id(), at: Timestamp::now(), how, recovery_seconds };
         proof.save(&place.data_dir)?;
