@@ -226,7 +226,7 @@ impl Lineage {
         let stem = manifest::stem(captured.kind, &self.generation, sequence);
         let data_key = format!("{stem}.{}", captured.kind.ending(unencrypted));
         store.put_file(&data_key, &mut captured.spool, captured.digest.size).await?;
-        let identity = self.store_key(store).await?;
+        let identity = self.store_key(store, captured.kind).await?;
         let manifest = Manifest {
             changed: captured.changed,
             cluster: cluster.key.clone(),
@@ -266,12 +266,15 @@ impl Lineage {
         if self.is_new() || kind == Kind::Full { &self.ends } else { &self.heads }
     }
 
-    async fn store_key(&mut self, store: &Store) -> Result<Option<String>, Error> {
+    async fn store_key(&mut self, store: &Store, kind: Kind) -> Result<Option<String>, Error> {
         let Some(key) = &self.key else { return Ok(None) };
         let object = self.identity_key();
         if !self.key_is_stored {
             put_same(store, &object, &key.sealed).await?;
             self.key_is_stored = true;
+        } else if kind == Kind::Full {
+            // A bucket's rules go by age, and it must outlive every full of its generation.
+            store.renew(&object, &key.sealed).await?;
         }
         Ok(Some(object))
     }

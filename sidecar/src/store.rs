@@ -200,6 +200,18 @@ impl Store {
         self.writer().put(&self.path(key), bytes.clone().into()).await.map(drop).map_err(failed)
     }
 
+    /// Puts a small object once more, so that it is young. Where that is not allowed it stays as old as it is.
+    ///
+    /// # Errors
+    /// The store fails in another way than by refusing.
+    pub async fn renew(&self, key: &str, bytes: &[u8]) -> Result<(), Error> {
+        let bytes = Bytes::copy_from_slice(bytes);
+        match self.writer().put(&self.path(key), bytes.into()).await.map_err(|e| self.error("put", key, &e)) {
+            Err(Error::Store { fault: Fault::Refused(..) | Fault::Held(_) | Fault::Exists, .. }) => Ok(()),
+            other => other.map(drop),
+        }
+    }
+
     fn writer(&self) -> &Arc<dyn ObjectStore> {
         self.digesting.get().unwrap_or(&self.inner)
     }

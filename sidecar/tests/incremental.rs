@@ -399,3 +399,29 @@ fn enlarge(path: &Path) {
     let bytes = std::fs::read(path).expect("read");
     std::fs::write(path, [&bytes[..], b"x"].concat()).expect("written");
 }
+
+/// Lifecycle rules of a bucket go by age, and under a passphrase every backup of a generation needs one object.
+#[test]
+fn the_sealed_identity_of_a_generation_is_never_older_than_its_newest_full() {
+    use std::time::{Duration, SystemTime};
+    let mut line = Line::under_passphrase("hunter2");
+    let source = line.source();
+    run(&source, "PRAGMA journal_mode = WAL; CREATE TABLE kine (id INTEGER PRIMARY KEY, name INTEGER, value BLOB)");
+    insert(&source, 200);
+    let first = line.back_up();
+    let identity = line.object(first.identity.as_ref().expect("under a passphrase"));
+    let sealed = std::fs::read(&identity).expect("read");
+    let long_ago = SystemTime::now() - Duration::from_secs(1_000_000);
+    let age = || std::fs::metadata(&identity).expect("there").modified().expect("a time");
+    std::fs::File::options().write(true).open(&identity).and_then(|f| f.set_modified(long_ago)).expect("aged");
+
+    insert(&source, 1);
+    assert_eq!(line.back_up().kind, Kind::Delta);
+    assert_eq!(age(), long_ago, "a delta is no reason");
+    line.pass(25 * 60);
+    insert(&source, 1);
+    let second = line.back_up();
+    assert_eq!((second.kind, &second.generation), (Kind::Full, &first.generation));
+    assert!(age() > long_ago);
+    assert_eq!(std::fs::read(&identity).expect("read"), sealed);
+}

@@ -23,7 +23,7 @@ put_policy() {
   more_bucket='' more_object=''
   if [ "$ALLOW_DELETE" = true ]; then
     more_bucket=',"s3:ListBucketMultipartUploads"'
-    more_object=',"s3:DeleteObject","s3:AbortMultipartUpload","s3:ListMultipartUploadParts"'
+    more_object=',"s3:DeleteObject","s3:ListMultipartUploadParts"'
   fi
   # Statements of their own, so that one more bucket is one more line and never a right to write.
   more_buckets=''
@@ -35,7 +35,7 @@ put_policy() {
   printf '%s' '{"Version":"2012-10-17","Statement":[{"Sid":"' "$SID" '","Effect":"Allow",' \
     '"Action":["s3:GetBucketLocation","s3:ListBucket"' "$more_bucket" '],' \
     '"Resource":["arn:aws:s3:::' "$BUCKET" '"]},{"Effect":"Allow",' \
-    '"Action":["s3:GetObject","s3:PutObject"' "$more_object" '],' \
+    '"Action":["s3:GetObject","s3:PutObject","s3:AbortMultipartUpload"' "$more_object" '],' \
     '"Resource":["arn:aws:s3:::' "$BUCKET" '/*"]}' "$more_buckets" ']}' >"$MC_CONFIG_DIR/policy.json" || return 1
   ask admin policy create "$STORE" "$CLUSTER" "$MC_CONFIG_DIR/policy.json" || failed "put policy $CLUSTER"
 }
