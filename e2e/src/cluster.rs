@@ -54,6 +54,20 @@ impl Cluster {
         &self.kubeconfig
     }
 
+    /// A kubeconfig by which one has the rights of a service account.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    #[must_use]
+    pub fn kubeconfig_of(&self, namespace: &str, account: &str) -> PathBuf {
+        let ours = std::fs::read_to_string(&self.kubeconfig).expect("readable");
+        let mut theirs: Value = serde_json::from_str(&ours).expect("as it was written");
+        theirs["users"][0]["user"]["as"] = format!("system:serviceaccount:{namespace}:{account}").into();
+        let path = self.kubeconfig.with_file_name(format!("kubeconfig-{account}"));
+        std::fs::write(&path, theirs.to_string()).expect("writable");
+        path
+    }
+
     /// Applies CRDs and waits until their kinds are served.
     pub fn apply_crds(&self, yaml: &str) {
         self.apply(yaml);

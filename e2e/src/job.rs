@@ -1,4 +1,4 @@
-//! A Job of chart s3-register, run as its controller and kubelet would: its pod's one container, its mounts, its script;
+//! A Job of one of our charts, run as its controller and kubelet would: its pod's one container, its mounts, its script;
 //! the image is replaced by the machine's `sh` and the real `mc`.
 
 use std::path::Path;
@@ -30,7 +30,13 @@ pub fn execute(cluster: &Cluster, job: &Value, folder: &Path) -> Said {
     run(&mut command(cluster, job, folder, &[]), "")
 }
 
-/// The same for a Job that is expected to wait: it is told to end after `seconds`, and exits with 124.
+/// The same with what kubelet gives every container of a service account, as a kubeconfig.
+#[must_use]
+pub fn execute_as(cluster: &Cluster, job: &Value, folder: &Path, kubeconfig: &Path, seconds: u32) -> Said {
+    run(command(cluster, job, folder, &["timeout", &seconds.to_string()]).env("KUBECONFIG", kubeconfig), "")
+}
+
+/// The same as [`execute`] for a Job that is expected to wait: it is told to end after `seconds`, and exits with 124.
 #[must_use]
 pub fn execute_for(cluster: &Cluster, job: &Value, folder: &Path, seconds: u32) -> Said {
     run(&mut command(cluster, job, folder, &["timeout", &seconds.to_string()]), "")

@@ -7,6 +7,7 @@
 //! - [`crossplane`]: its real core over such a cluster, with our function behind it; [`by_hand`]: another function;
 //!   [`played`]: what provider-helm and the sidecar would say;
 //! - [`pod`]: a container of a rendered manifest, run as a process with its mounts as folders; [`job`]: one of the chart;
+//! - [`rancher`]: the few words of Rancher's API that chart rancher-cluster speaks;
 //! - [`sidecar`]: our sidecar with the rights of a pod that nobody runs;
 //! - [`examples`], [`yaml`]: what was rendered; [`charts`]: what Helm makes of it.
 //!
@@ -26,6 +27,7 @@ pub mod minio;
 pub mod played;
 pub mod pod;
 pub mod process;
+pub mod rancher;
 pub mod sidecar;
 pub mod tools;
 pub mod yaml;

@@ -228,18 +228,23 @@ fn every_familys_own_schema_accepts_its_values() {
 
 #[test]
 #[ignore = "needs the real programs of e2e/tools"]
-fn our_chart_with_the_rendered_values_passes_lint_and_a_strict_server() {
+fn our_charts_with_the_rendered_values_pass_lint_and_a_strict_server() {
     let folder = tempfile::tempdir().expect("a folder");
     let cluster = start(folder.path());
-    let chart = tools::repository().join("package/charts/s3-register");
-    let about = yaml::documents(&std::fs::read_to_string(chart.join("Chart.yaml")).expect("readable")).remove(0);
-    for (example, release, values) in values_of("s3-register", folder.path()) {
-        assert_eq!(release["spec"]["forProvider"]["chart"]["version"], about["version"], "{example}: the chart here");
-        let _ = helm(&["lint", "--strict", &chart.display().to_string()], &values);
-        let manifest = template(&release, &chart, &values);
-        make_namespaces(&cluster, &yaml::documents(&manifest));
-        let said = cluster.accepts(&manifest);
-        assert_eq!(said.code, 0, "{example}: {}", said.all());
+    for name in ["s3-register", "rancher-cluster"] {
+        let chart = tools::repository().join("package/charts").join(name);
+        let about = yaml::documents(&std::fs::read_to_string(chart.join("Chart.yaml")).expect("readable")).remove(0);
+        for (example, release, values) in values_of(name, folder.path()) {
+            assert_eq!(
+                release["spec"]["forProvider"]["chart"]["version"], about["version"],
+                "{example}: the chart here"
+            );
+            let _ = helm(&["lint", "--strict", &chart.display().to_string()], &values);
+            let manifest = template(&release, &chart, &values);
+            make_namespaces(&cluster, &yaml::documents(&manifest));
+            let said = cluster.accepts(&manifest);
+            assert_eq!(said.code, 0, "{example}: {}", said.all());
+        }
     }
 }
 

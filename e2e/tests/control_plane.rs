@@ -203,7 +203,7 @@ fn edit(platform: &mut Value) {
     platform["usages"] = json!("protection.crossplane.io/v1beta1");
     platform["rancher"] = json!({"mode": "chart", "url": "https://rancher.example.org"});
     platform["charts"]["rancherCluster"] = json!({
-        "name": "rancher-cluster", "repository": "https://charts.example.org/vcluster", "version": "0.1.0",
+        "name": "rancher-cluster", "repository": "https://charts.example.org/vcluster", "version": "0.2.0",
     });
 }
 

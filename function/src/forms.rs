@@ -301,9 +301,9 @@ pub(crate) fn s3_register(text: &str) -> Result<(), String> {
     }
 }
 
-/// The upstream chart of the registration ended with 0.1.4.
+/// The upstream chart of the registration ended with 0.1.4; ours of the same name begins with 0.2.0.
 pub(crate) fn is_upstream_rancher(version: &str) -> bool {
-    Version::parse(version).is_ok_and(|version| matches!(version.numbers, [0, 1, 1..=4]))
+    Version::parse(version).is_ok_and(|version| matches!(version.numbers, [0, 0 | 1, _]))
 }
 
 /// `http(s)://host[:port]` and nothing more; credentials in a URL would travel into a ConfigMap.

@@ -71,6 +71,8 @@ pub struct Images {
     pub sidecar: String,
     /// A shell and `mc`; unset: the chart's own default.
     pub registration: Option<String>,
+    /// A shell, `curl`, `jq` and `kubectl`, for chart rancher-cluster; unset: the chart's own default.
+    pub rancher: Option<String>,
     /// Where the vcluster's own images are mirrored; unset: where the chart finds them.
     pub registry: Option<String>,
 }
@@ -103,6 +105,7 @@ impl Charts {
 impl Images {
     pub(super) fn check(&self) -> Result<(), Refusal> {
         read::check("input.images.sidecar", Some(&self.sidecar), forms::image)?;
+        read::check("input.images.rancher", self.rancher.as_deref(), forms::image)?;
         read::check("input.images.registry", self.registry.as_deref(), forms::registry)?;
         read::check("input.images.registration", self.registration.as_deref(), forms::image)
     }

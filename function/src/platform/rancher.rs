@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::Charts;
 use crate::{error::Refusal, forms, read};
 
-/// The Secret of the platform namespace that chart rancher-cluster reads.
+/// The Secret of the platform namespace that is read when nothing is said, and the only one the upstream chart knows.
 const TOKEN_SECRET: &str = "apitoken";
 
 /// The Rancher server.
@@ -17,11 +17,11 @@ pub struct Rancher {
     pub mode: RancherMode,
     /// ``http(s)://host[:port]``.
     pub url: Option<String>,
-    /// The Secret of the platform namespace with the token: `apitoken`, the only name the chart knows.
+    /// The Secret of the platform namespace with the token; unset: `apitoken`.
     pub token_secret: Option<String>,
-    /// PEM certificates to trust.
+    /// PEM certificates that are trusted in place of the image's own.
     pub ca: Option<String>,
-    /// The HTTP proxy on the way to the server, `http(s)://host[:port]`.
+    /// The HTTP proxy on the way to the server, of the registration and of Rancher's agents, `http(s)://host[:port]`.
     pub proxy: Option<String>,
     /// Whether its certificate is left unchecked.
     pub insecure: bool,
@@ -56,20 +56,34 @@ impl Rancher {
         read::check("input.rancher.url", self.url.as_deref(), forms::http_url)?;
         read::check("input.rancher.proxy", self.proxy.as_deref(), forms::http_url)?;
         read::check("input.rancher.ca", self.ca.as_deref(), forms::certificates)?;
-        if self.token_secret.as_deref().is_some_and(|secret| secret != TOKEN_SECRET) {
-            let problem =
-                format!("chart rancher-cluster reads Secret {TOKEN_SECRET:?}, key APITOKEN; give it that name");
-            return Err(Refusal::field("input.rancher.tokenSecret", problem));
-        }
+        read::check("input.rancher.tokenSecret", self.token_secret.as_deref(), forms::secret_name)?;
         if self.mode != RancherMode::Chart {
             return Ok(());
         }
         if self.url.is_none() {
             return Err(Refusal::field("input.rancher.url", "missing; rancher.mode chart needs the server's URL"));
         }
-        if charts.rancher_cluster.is_none() {
+        let Some(chart) = &charts.rancher_cluster else {
             return Err(Refusal::field("input.charts.rancherCluster", "missing; rancher.mode chart installs it"));
+        };
+        if forms::is_upstream_rancher(&chart.version) { self.check_upstream() } else { Ok(()) }
+    }
+
+    /// What would be passed over without a word.
+    fn check_upstream(&self) -> Result<(), Refusal> {
+        if self.token_secret.as_deref().is_some_and(|secret| secret != TOKEN_SECRET) {
+            let problem = format!(
+                "the upstream chart rancher-cluster reads Secret {TOKEN_SECRET:?} alone; give it that name, or take the \
+                 chart of this project"
+            );
+            return Err(Refusal::field("input.rancher.tokenSecret", problem));
         }
-        Ok(())
+        match self.ca {
+            None => Ok(()),
+            Some(_) => Err(Refusal::field(
+                "input.rancher.ca",
+                "the upstream chart rancher-cluster trusts no further certificate; take the chart of this project",
+            )),
+        }
     }
 }

@@ -3,9 +3,9 @@
 use serde_json::{Value, json};
 
 use super::chart;
-use crate::{error::Refusal, observed::RANCHER, order::Order, platform::Platform};
+use crate::{error::Refusal, forms, observed::RANCHER, order::Order, platform::Platform};
 
-/// The whole Release. Its values are those the upstream chart 0.1.4 knows; what must be a boolean there is one.
+/// The whole Release. Our chart knows the values of the upstream one, 0.1.4, and more; what must be a boolean there is one.
 pub(super) fn release(platform: &Platform, order: &Order) -> Result<Value, Refusal> {
     let names = &order.names;
     // Both are checked with the mode; this is for the compiler.
@@ -16,7 +16,8 @@ pub(super) fn release(platform: &Platform, order: &Order) -> Result<Value, Refus
     let mut object = super::release(RANCHER, &names.rancher(), &names.platform_namespace, order, platform, &chart);
     let spec = &mut object["spec"];
     spec["forProvider"]["waitTimeout"] = json!("9m"); // its hooks outlast Helm's five minutes; the provider ends at ten
-    spec["forProvider"]["values"] = json!({
+    let values = &mut spec["forProvider"]["values"];
+    *values = json!({
         "clustername": names.key.as_str(),
         "vclusterReleaseName": names.release,
         "targetnamespace": names.host_namespace,
@@ -27,6 +28,23 @@ pub(super) fn release(platform: &Platform, order: &Order) -> Result<Value, Refus
             None => json!({ "enabled": false }),
         },
     });
+    if let Some(proxy) = &platform.rancher.proxy {
+        values["httpProxy"] = json!({ "enabled": true, "address": proxy });
+    }
+    if !forms::is_upstream_rancher(&rancher_cluster.version) {
+        // Its Job runs in the host cluster, where a host of the kubeconfig may lead out and not in again.
+        values["vclusterServer"] = json!(names.endpoint());
+        let more = [
+            ("/image", &platform.images.rancher),
+            ("/rancher/existingSecret", &platform.rancher.token_secret),
+            ("/rancher/ca", &platform.rancher.ca),
+        ];
+        for (place, value) in more {
+            if let Some(value) = value {
+                super::family::put(values, place, json!(value));
+            }
+        }
+    }
     spec["managementPolicies"] = json!(["*"]);
     spec["rollbackLimit"] = json!(3);
     Ok(object)

@@ -72,7 +72,7 @@ fn a_volume_may_be_ordered_in_other_words() {
 #[test]
 fn a_platform_that_cannot_be_used_is_refused_with_path_value_and_remedy() {
     type Change = fn(&mut Value);
-    let changes: [Change; 43] = [
+    let changes: [Change; 45] = [
         |i| *i = Value::Null,
         |i| i["kind"] = json!("Input"),
         |i| i["apiVersion"] = json!("vcluster.fn.crossplane.io/v9"),
@@ -111,7 +111,15 @@ fn a_platform_that_cannot_be_used_is_refused_with_path_value_and_remedy() {
         |i| i["rancher"]["mode"] = json!("operators"),
         |i| i["rancher"]["url"] = Value::Null,
         |i| i["rancher"]["insecure"] = json!("false"),
-        |i| i["rancher"]["tokenSecret"] = json!("token"),
+        |i| i["rancher"]["tokenSecret"] = json!("token-x:hunter2"),
+        |i| {
+            i["charts"]["rancherCluster"]["version"] = json!("0.1.4");
+            i["rancher"]["tokenSecret"] = json!("token");
+        },
+        |i| {
+            i["charts"]["rancherCluster"]["version"] = json!("0.1.4");
+            i["rancher"]["ca"] = json!("-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----");
+        },
         |i| i["sizes"]["small"]["requests"]["cpu"] = json!("much"),
         |i| i["sizes"]["small"]["storage"] = json!("0"),
         |i| i["limits"]["minInterval"] = json!("0s"),
@@ -160,7 +168,9 @@ fn a_platform_that_cannot_be_used_is_refused_with_path_value_and_remedy() {
     input.rancher.mode: "operators" is not one of its values; write one of none, chart, operator
     input.rancher.url: missing; rancher.mode chart needs the server's URL
     input.rancher.insecure: "false" is a text; write true or false
-    input.rancher.tokenSecret: chart rancher-cluster reads Secret "apitoken", key APITOKEN; give it that name
+    input.rancher.tokenSecret: not the name of a Secret; write the name of a Secret in the platform namespace, not its content
+    input.rancher.tokenSecret: the upstream chart rancher-cluster reads Secret "apitoken" alone; give it that name, or take the chart of this project
+    input.rancher.ca: the upstream chart rancher-cluster trusts no further certificate; take the chart of this project
     input.sizes.small.requests.cpu: "much" is not a quantity; write it as 500m, 2, 256Mi or 5Gi
     input.sizes.small.storage: "0" is no room at all; write it as 5Gi
     input.limits.minInterval: 0s is no time at all; write it as 30s, 1m or 1h30m

@@ -123,3 +123,39 @@ fn the_upstream_chart_registers_k3s_only() {
     // What is registered is not registered again.
     assert!(World::ready().with(upstream).answer().results.is_empty());
 }
+
+#[test]
+fn what_the_platform_says_of_the_server_reaches_the_chart() {
+    let certificate = "-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----\n";
+    let world = World::ready().with(|w| {
+        w.input["images"]["rancher"] = json!("registry.example.org/rancher-client:1.0");
+        let rancher = &mut w.input["rancher"];
+        rancher["tokenSecret"] = json!("rancher-token");
+        rancher["ca"] = json!(certificate);
+        rancher["proxy"] = json!("http://proxy.example.org:3128");
+    });
+    let given = values(&world.desired("rancher").expect("desired")).clone();
+    assert_eq!(given["image"], "registry.example.org/rancher-client:1.0");
+    assert_eq!(given["rancher"]["existingSecret"], "rancher-token");
+    assert_eq!(given["rancher"]["ca"], certificate);
+    assert_eq!(given["httpProxy"], json!({"enabled": true, "address": "http://proxy.example.org:3128"}));
+    let host = world.with(|w| {
+        w.input["limits"]["hostSuffixes"] = json!([".k8s.example.org"]);
+        w.xr["spec"]["access"] = json!({"host": "shop.k8s.example.org"});
+    });
+    let given = values(&host.desired("rancher").expect("desired")).clone();
+    let place = format!(
+        "{}.{}",
+        given["vclusterReleaseName"].as_str().expect("text"),
+        given["targetnamespace"].as_str().expect("text")
+    );
+    assert_eq!(given["vclusterServer"], format!("https://{place}:443"), "from inside of the host cluster");
+    // The upstream chart is given what it knows.
+    let upstream = World::ready().with(|w| {
+        w.input["charts"]["rancherCluster"]["version"] = json!("0.1.4");
+        w.input["images"]["rancher"] = json!("registry.example.org/rancher-client:1.0");
+    });
+    let given = values(&upstream.desired("rancher").expect("desired")).clone();
+    let known = ["clustername", "createOwner", "insecure", "rancher", "targetnamespace", "vclusterReleaseName"];
+    assert_eq!(given.as_object().expect("values").keys().collect::<Vec<_>>(), known);
+}
