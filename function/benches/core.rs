@@ -14,6 +14,10 @@ use prost::Message;
 #[path = "../tests/common/mod.rs"]
 mod common;
 
+/// That of the program.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() {
     let mut criterion = Criterion::default().configure_from_args();
     for (name, world) in [("a new order", World::new()), ("the steady state", World::healthy())] {

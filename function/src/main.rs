@@ -5,6 +5,9 @@ use std::{io::Write, process::ExitCode};
 use clap::Parser;
 use function_vcluster::{check, error::Error, manifests, offline, serve};
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Turns a claim for a vcluster into its Helm releases: bucket, control plane with backups, registration.
 ///
 /// Without a command it serves Crossplane's RunFunction calls.

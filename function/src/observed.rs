@@ -13,6 +13,7 @@ use crate::{
     error::Refusal,
     key::Names,
     platform::{Platform, ProviderConfig, Register},
+    read,
     xr::Scope,
 };
 
@@ -85,7 +86,7 @@ pub struct Release<'a>(&'a Resource);
 
 impl<'a> Release<'a> {
     fn text(self, pointer: &str) -> &'a str {
-        self.0.object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+        read::at(&self.0.object, pointer).and_then(Value::as_str).unwrap_or_default()
     }
 
     /// The whole object.
@@ -114,7 +115,7 @@ impl<'a> Release<'a> {
     /// A list below `forProvider`.
     pub(crate) fn list(self, pointer: &str) -> &'a [Value] {
         let list =
-            self.0.object.pointer("/spec/forProvider").and_then(|provider| provider.pointer(pointer)?.as_array());
+            read::at(&self.0.object, "/spec/forProvider").and_then(|provider| read::at(provider, pointer)?.as_array());
         list.map(Vec::as_slice).unwrap_or_default()
     }
 
@@ -125,12 +126,12 @@ impl<'a> Release<'a> {
 
     /// One of its annotations.
     pub fn annotation(self, name: &str) -> Option<&'a str> {
-        self.0.object.pointer("/metadata/annotations")?.get(name)?.as_str()
+        read::at(&self.0.object, "/metadata/annotations")?.get(name)?.as_str()
     }
 
     /// Whether provider-helm calls it Ready.
     pub fn ready(self) -> bool {
-        let conditions = self.0.object.pointer("/status/conditions").and_then(Value::as_array);
+        let conditions = read::at(&self.0.object, "/status/conditions").and_then(Value::as_array);
         let is =
             |condition: &Value, field: &str, want: &str| condition.get(field).and_then(Value::as_str) == Some(want);
         conditions.into_iter().flatten().any(|c| is(c, "type", "Ready") && is(c, "status", "True"))
@@ -138,7 +139,7 @@ impl<'a> Release<'a> {
 
     /// What it says of its chart.
     pub fn chart(self, pointer: &str) -> Option<&'a str> {
-        let text = self.0.object.pointer("/spec/forProvider/chart")?.pointer(pointer)?.as_str()?;
+        let text = read::at(read::at(&self.0.object, "/spec/forProvider/chart")?, pointer)?.as_str()?;
         (!text.is_empty()).then_some(text)
     }
 
@@ -159,7 +160,7 @@ impl<'a> Release<'a> {
 
     /// One of its values.
     pub fn value(self, pointer: &str) -> Option<&'a Value> {
-        self.0.object.pointer("/spec/forProvider/values")?.pointer(pointer).filter(|value| !value.is_null())
+        read::at(read::at(&self.0.object, "/spec/forProvider/values")?, pointer).filter(|value| !value.is_null())
     }
 
     /// One of its values that is text.
@@ -169,7 +170,7 @@ impl<'a> Release<'a> {
 
     /// All its values.
     pub fn values(self) -> &'a Value {
-        self.0.object.pointer("/spec/forProvider/values").unwrap_or(&Value::Null)
+        read::at(&self.0.object, "/spec/forProvider/values").unwrap_or(&Value::Null)
     }
 
     /// The kubeconfig among its connection details.

@@ -194,7 +194,7 @@ impl Platform {
                 return Err(Refusal::field(format!("input.{field}"), format!("{found:?}; {}", hint())));
             }
         }
-        let platform: Self = read::typed("input", input.clone())?;
+        let platform: Self = read::typed("input", input)?;
         platform.check()?;
         Ok(platform)
     }

@@ -25,6 +25,7 @@ use crate::{
     order::{Build, Import, Order, check_resources},
     overlay,
     platform::{Chart, Platform, ReadyWhen},
+    read,
     restore::{self, Origin, Request},
     xr::{Scope, Xr},
 };
@@ -168,7 +169,7 @@ fn vcluster_release<'o>(
     overlay.check()?;
     // What rests has been accepted once.
     if !rests {
-        let resources = release["spec"]["forProvider"]["values"].pointer(build.family.places().resources);
+        let resources = read::at(&release["spec"]["forProvider"]["values"], build.family.places().resources);
         check_resources(resources, &build.chart_version, build.size.as_deref())?;
     }
     Ok((build, release))

@@ -102,7 +102,7 @@ fn handed_over(request: &Request, what: &str) -> Result<Option<Vec<Value>>, Refu
 }
 
 fn object(what: &str, object: Option<&RawStruct>) -> Result<Option<Value>, Refusal> {
-    let read = |object: &RawStruct| object.open().map(Value::Object);
+    let read = |object: &RawStruct| object.open_object().map(Value::Object);
     object.map(read).transpose().map_err(|malformed| unreadable(what, malformed))
 }
 

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 pub use self::spec::{
     Access, Backup, DeletionPolicy, Rancher, Restore, RestoreSource, Retention, Spec, Storage, Values,
 };
-use crate::error::Refusal;
+use crate::{error::Refusal, read};
 
 /// The label that says whose claim an XR answers.
 const CLAIM_NAMESPACE: &str = "crossplane.io/claim-namespace";
@@ -77,7 +77,7 @@ impl Xr {
     /// # Errors
     /// A field that is unknown, unusable or not served yet.
     pub fn parse(xr: &Value) -> Result<Self, Refusal> {
-        let text = |pointer: &str| xr.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let text = |pointer: &str| read::at(xr, pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
         let api_version = text("/apiVersion");
         let (group, _) = api_version.split_once('/').unwrap_or(("", &api_version));
         let name = text("/metadata/name");
@@ -122,12 +122,12 @@ impl Xr {
 
 /// Whose it is. Labels of a namespaced XR are its tenant's to write, those of a claim's are Crossplane's.
 fn owner(xr: &Value, scope: &Scope) -> String {
-    let label = || xr.pointer("/metadata/labels")?.get(CLAIM_NAMESPACE)?.as_str();
+    let label = || read::at(xr, "/metadata/labels")?.get(CLAIM_NAMESPACE)?.as_str();
     scope.namespace().or_else(label).unwrap_or_default().to_owned()
 }
 
 fn remembered(xr: &Value, pointer: &str, fields: &[&str]) -> Map<String, Value> {
-    let Some(Value::Object(there)) = xr.pointer(pointer) else { return Map::new() };
+    let Some(Value::Object(there)) = read::at(xr, pointer) else { return Map::new() };
     let keep = |(name, value): (&String, &Value)| {
         (fields.contains(&name.as_str()) && !value.is_null()).then(|| (name.clone(), value.clone()))
     };

@@ -61,12 +61,17 @@ struct Enveloped<'a, T> {
 pub(crate) fn read<T: DeserializeOwned>(kind: &'static str, yaml: &str) -> Result<T, DocumentError> {
     let malformed = |e: &dyn std::fmt::Display| DocumentError::Malformed { kind, detail: first_line(&e.to_string()) };
     if !begins_as_written(kind, yaml) {
-        let header: Header = serde_saphyr::from_str(yaml).map_err(|e| malformed(&e))?;
+        let header: Header = from_yaml(yaml).map_err(|e| malformed(&e))?;
         if !header.api_version.starts_with(API_GROUP) || header.kind != kind {
             return Err(DocumentError::Foreign { kind, api_version: header.api_version, found: header.kind });
         }
     }
-    serde_saphyr::from_str(yaml).map_err(|e| malformed(&e))
+    from_yaml(yaml).map_err(|e| malformed(&e))
+}
+
+/// Without an extract of the place of an error: one line of it is kept.
+fn from_yaml<T: DeserializeOwned>(yaml: &str) -> Result<T, serde_saphyr::Error> {
+    serde_saphyr::from_str_with_options(yaml, serde_saphyr::options! { with_snippet: false })
 }
 
 /// Whether the first two lines are those [`write`] puts there. The function reads a report with each request, and reading

@@ -2,7 +2,10 @@
 
 use serde_json::{Map, Value};
 
-use crate::render::family::{RESTORE, SIDECAR, VOLUMES, is_ours};
+use crate::{
+    read,
+    render::family::{RESTORE, SIDECAR, VOLUMES, is_ours},
+};
 
 /// Lists that ours join, in every family, and the names of ours in them.
 const LISTS: [(&str, &[&str]); 4] = [
@@ -78,11 +81,11 @@ fn name(item: &Value) -> Option<&str> {
 }
 
 fn list<'a>(values: &'a Value, pointer: &str) -> impl Iterator<Item = &'a Value> {
-    values.pointer(pointer).and_then(Value::as_array).into_iter().flatten()
+    read::at(values, pointer).and_then(Value::as_array).into_iter().flatten()
 }
 
 fn map<'a>(values: &'a Value, pointer: &str) -> impl Iterator<Item = (&'a String, &'a Value)> {
-    values.pointer(pointer).and_then(Value::as_object).into_iter().flat_map(Map::iter)
+    read::at(values, pointer).and_then(Value::as_object).into_iter().flat_map(Map::iter)
 }
 
 #[cfg(test)]

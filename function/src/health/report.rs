@@ -3,7 +3,7 @@
 use serde_json::Value;
 use vcluster_proto::status::{FILE_NAME, Status};
 
-use crate::key::Names;
+use crate::{key::Names, read};
 
 /// The label by which cores before 2.0 find the ConfigMap: they look through all namespaces.
 pub const KEY_LABEL: &str = "vcluster.fn.crossplane.io/key";
@@ -32,12 +32,12 @@ impl Source {
 
     /// The uid of the ConfigMap, if it is among what Crossplane has handed over.
     pub(crate) fn uid<'a>(&self, given: Option<&'a [Value]>) -> Option<&'a str> {
-        given?.iter().find(|object| self.is(object))?.pointer("/metadata/uid")?.as_str()
+        read::at(given?.iter().find(|object| self.is(object))?, "/metadata/uid")?.as_str()
     }
 
     /// Anybody may label a ConfigMap in a namespace of his own: only name and namespace tell whose it is.
     fn is(&self, object: &Value) -> bool {
-        let has = |pointer: &str, want: &str| object.pointer(pointer).and_then(Value::as_str) == Some(want);
+        let has = |pointer: &str, want: &str| read::at(object, pointer).and_then(Value::as_str) == Some(want);
         has("/apiVersion", "v1")
             && has("/kind", "ConfigMap")
             && has("/metadata/name", &self.name)

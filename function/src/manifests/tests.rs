@@ -61,7 +61,7 @@ fn the_platform_of_the_composition_shows_every_field() {
         })
         .collect();
     let value: Value = serde_saphyr::from_str(&everything).expect("YAML with every comment taken away");
-    crate::read::typed::<Platform>("input", value.clone()).expect("each field has its type");
+    crate::read::typed::<Platform>("input", &value).expect("each field has its type");
     let (mut shown, mut known) = (BTreeSet::new(), BTreeSet::new());
     written("", &value, &[".sizes", ".kubernetesVersions"], &mut shown);
     described("", &packages::input()["spec"]["versions"][0]["schema"]["openAPIV3Schema"], &mut known);

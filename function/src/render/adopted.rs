@@ -14,6 +14,7 @@ use crate::{
     observed::{EXTERNAL_NAME, OWN_PREFIX, Release},
     order::{Build, Import, Order},
     platform::Platform,
+    read,
     render::family::Distro,
     xr::DeletionPolicy,
 };
@@ -101,11 +102,11 @@ fn values(there: &Value, platform: &Platform, order: &Order, build: &Build) -> V
 /// The owner's word against a registration, or for it after all; a name of ours is never given to what has one.
 fn tell_operator(values: &mut Value, build: &Build) {
     let place = build.family.service_annotations();
-    let skipped = values.pointer(place).is_some_and(|said| said.get(SKIP_IMPORT).is_some());
-    let named = values.pointer(place).is_some_and(|said| said.get(IMPORT_NAME).is_some());
+    let skipped = read::at(values, place).is_some_and(|said| said.get(SKIP_IMPORT).is_some());
+    let named = read::at(values, place).is_some_and(|said| said.get(IMPORT_NAME).is_some());
     match build.import {
         Import::Skipped if !skipped => {
-            let mut said = values.pointer(place).cloned().filter(Value::is_object).unwrap_or_else(|| json!({}));
+            let mut said = read::at(values, place).cloned().filter(Value::is_object).unwrap_or_else(|| json!({}));
             said[SKIP_IMPORT] = json!("true");
             put(values, place, said);
         }

@@ -14,7 +14,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::{adopt::values::put_before, forms::Version};
+use crate::{adopt::values::put_before, forms::Version, read};
 
 /// The sidecar's name, and below 0.30 the id of its plugin.
 pub const SIDECAR: &str = "backup";
@@ -182,7 +182,7 @@ impl Family {
 
     /// Whether values put a policy around the control plane, which shuts all ports but 443, 8443 and 6443.
     pub(super) fn is_shut(self, values: &Value) -> bool {
-        let on = |pointer: &str| match values.pointer(pointer) {
+        let on = |pointer: &str| match read::at(values, pointer) {
             // As a template takes it.
             None | Some(Value::Null | Value::Bool(false)) => false,
             Some(Value::String(text)) => !text.is_empty(),

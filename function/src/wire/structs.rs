@@ -43,6 +43,21 @@ pub struct Malformed;
 pub struct RawStruct(Vec<u8>);
 
 impl RawStruct {
+    /// Reads an object of Kubernetes, without `metadata.managedFields`: who has written which field is often longer than
+    /// the fields are, and nobody here asks for it. Otherwise as [`open`](Self::open).
+    ///
+    /// # Errors
+    /// See [`Malformed`].
+    pub fn open_object(&self) -> Result<Map<String, Value>, Malformed> {
+        let mut object = Map::new();
+        for entry in entries(&self.0) {
+            let (_, name, value) = entry?;
+            let value = if name == "metadata" { metadata(value) } else { json(value, MAX_DEPTH) };
+            object.insert(name.to_owned(), value?);
+        }
+        Ok(object)
+    }
+
     /// Reads it. Integers are restored from floats, a number that is none (NaN, infinity) becomes null.
     ///
     /// # Errors
@@ -170,7 +185,9 @@ enum Field<'a> {
 
 /// Takes the first field off a message.
 fn field<'a>(message: &mut &'a [u8]) -> Result<(u32, Field<'a>), Malformed> {
-    let (tag, wire_type) = encoding::decode_key(message).map_err(|_| Malformed)?;
+    let key = varint(message)?;
+    let tag = u32::try_from(key >> 3).map_err(|_| Malformed)?;
+    let wire_type = WireType::try_from(key & 7).map_err(|_| Malformed)?;
     let field = match wire_type {
         WireType::Varint => Field::Varint(varint(message)?),
         WireType::SixtyFourBit => Field::Fixed64(take(message, 8)?.try_into().map_err(|_| Malformed)?),
@@ -188,7 +205,14 @@ fn field<'a>(message: &mut &'a [u8]) -> Result<(u32, Field<'a>), Malformed> {
 }
 
 fn varint(message: &mut &[u8]) -> Result<u64, Malformed> {
-    encoding::decode_varint(message).map_err(|_| Malformed)
+    match *message {
+        // Nearly all: tags and lengths are small.
+        [byte @ ..0x80, rest @ ..] => {
+            *message = rest;
+            Ok(u64::from(*byte))
+        }
+        _ => encoding::decode_varint(message).map_err(|_| Malformed),
+    }
 }
 
 fn take<'a>(message: &mut &'a [u8], length: usize) -> Result<&'a [u8], Malformed> {
@@ -235,11 +259,18 @@ fn name_and_value(mut entry: &[u8]) -> Result<(&str, &[u8]), Malformed> {
 
 fn object(message: &[u8], depth: usize) -> Result<Map<String, Value>, Malformed> {
     let depth = depth.checked_sub(1).ok_or(Malformed)?;
-    let read = |entry: Result<(&[u8], &str, &[u8]), Malformed>| {
+    let mut object = Map::new();
+    for entry in entries(message) {
         let (_, name, value) = entry?;
-        Ok((name.to_owned(), json(value, depth)?))
-    };
-    entries(message).map(read).collect()
+        object.insert(name.to_owned(), json(value, depth)?);
+    }
+    Ok(object)
+}
+
+fn metadata(value: &[u8]) -> Result<Value, Malformed> {
+    let Some(mut fields) = as_struct(value)? else { return json(value, MAX_DEPTH) };
+    fields.retain(|field| field != "managedFields")?;
+    fields.open().map(Value::Object)
 }
 
 fn list(mut message: &[u8], depth: usize) -> Result<Vec<Value>, Malformed> {
@@ -409,6 +440,17 @@ mod tests {
         assert_eq!(not_utf8.open(), Err(Malformed));
         let group = RawStruct(vec![0x0a, 0x02, 0x0b, 0x0c]);
         assert_eq!(group.open(), Err(Malformed));
+    }
+
+    #[test]
+    fn an_object_is_read_without_the_list_of_who_wrote_what() {
+        let fields = json!([{"manager": "crossplane", "fieldsV1": {"f:spec": {}}}]);
+        let values = json!({"managedFields": 1, "metadata": {"managedFields": 2}});
+        let object = json!({"metadata": {"name": "a", "managedFields": fields}, "spec": values});
+        let read = raw(&object).open_object().expect("well formed");
+        assert_eq!(Value::Object(read), json!({"metadata": {"name": "a"}, "spec": values}));
+        let odd = json!({"metadata": "none", "kind": 1.5});
+        assert_eq!(raw(&odd).open_object().map(Value::Object), Ok(odd));
     }
 
     #[test]

@@ -230,7 +230,7 @@ impl Spec {
             _ => return Err(Refusal::field("spec", "not an object; write its fields below it")),
         };
         MACHINERY.iter().for_each(|field| _ = spec.remove(*field));
-        let spec: Self = read::typed("spec", Value::Object(spec))?;
+        let spec: Self = read::typed("spec", &Value::Object(spec))?;
         spec.check()?;
         Ok(spec)
     }
