@@ -155,6 +155,10 @@ fn clocks(modified: Timestamp) -> Option<Finding> {
 async fn removal(store: &Store, name: &str) -> Finding {
     let follows = "retention has no effect, so let lifecycle rules of the bucket expire what is old";
     match store.delete(name).await {
+        Err(error @ Error::Store { fault: Fault::Held(_), .. }) => {
+            let follows = "retention removes what is old only when that is over";
+            Finding::warning("delete", &format!("{}: {follows}; {name} is left behind", error.chain()))
+        }
         Err(error) => Finding::warning("delete", &format!("{}: {follows}; {name} is left behind", error.chain())),
         Ok(()) => match store.get_small(name).await {
             Err(Error::Store { fault: Fault::NotFound, .. }) => Finding::ok("delete", "objects can be removed"),

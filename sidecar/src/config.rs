@@ -299,7 +299,7 @@ fn store_config(
 /// so that one Secret can be mounted or be an environment.
 fn cloud_variables(folder: &Folder<'_>, environment: Environment<'_>) -> Result<store::Variables, Error> {
     let mut variables = store::Variables::default();
-    for name in store::Variables::NAMES {
+    for name in store::Variables::names() {
         // `..._TOKEN_FILE` is a path that the cloud's own library follows by itself.
         if let Some(value) = secret(name, folder.path("s3").map(|s3| s3.join(name)), environment)? {
             variables.add(name, value.into());

@@ -107,11 +107,11 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Those that go; what builds on another comes before it.
+    /// Those that go; what builds on another comes before it, and else what is older: a lock keeps the younger.
     #[must_use]
     pub fn going(&self) -> Vec<&Verdict> {
         let mut going: Vec<_> = self.verdicts.iter().filter(|verdict| !verdict.keeps()).collect();
-        going.sort_by_key(|verdict| std::cmp::Reverse(verdict.depth));
+        going.sort_by_key(|verdict| (std::cmp::Reverse(verdict.depth), verdict.signed.manifest.time));
         going
     }
 

@@ -45,7 +45,8 @@ fn every_shared_flag_and_its_variable_is_on_the_page_and_no_other() {
         }
     }
     let named = words("--", |c| c.is_ascii_lowercase() || c == '-');
-    let foreign = ["--namespace", "--container", "--output", "--help", "--"];
+    // Of kubectl and mc.
+    let foreign = ["--namespace", "--container", "--output", "--help", "--recursive", "--force", "--action", "--"];
     for flag in named.iter().filter(|flag| !foreign.contains(flag) && flag.len() > 3 && !flag.starts_with("---")) {
         assert!(all.contains(*flag), "{flag} is on the page and no flag");
     }

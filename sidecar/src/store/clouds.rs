@@ -37,20 +37,11 @@ pub(super) fn open(config: &Config, access: Access) -> Result<Opened, Error> {
     match url.scheme() {
         "s3" => Ok(Opened { inner: s3(&url, config)?, prefix: prefix()?, cloud: Cloud::S3, ambient: false }),
         "gs" => {
-            let ambient = config.cloud.of("GOOGLE_").next().is_none();
+            let ambient = !config.cloud.identify("GOOGLE_");
             Ok(Opened { inner: gcs(&url, config)?, prefix: prefix()?, cloud: Cloud::Gcs, ambient })
         }
         "az" => {
-            const KEYS: [&str; 7] = [
-                "AZURE_STORAGE_ACCOUNT_KEY",
-                "AZURE_STORAGE_ACCESS_KEY",
-                "AZURE_STORAGE_SAS_KEY",
-                "AZURE_STORAGE_SAS_TOKEN",
-                "AZURE_STORAGE_TOKEN",
-                "AZURE_CLIENT_ID",
-                "AZURE_SKIP_SIGNATURE",
-            ];
-            let ambient = config.credentials.is_none() && !config.cloud.has_any(&KEYS);
+            let ambient = config.credentials.is_none() && !config.cloud.identify("AZURE_");
             Ok(Opened { inner: azure(&url, config)?, prefix: prefix()?, cloud: Cloud::Azure, ambient })
         }
         "file" => {
@@ -86,7 +77,8 @@ fn s3_builder(url: &Url, config: &Config) -> Result<AmazonS3Builder, Error> {
         Some((access_key, secret_key)) => {
             AmazonS3Builder::new().with_access_key_id(access_key).with_secret_access_key(secret_key.expose_secret())
         }
-        None if has_aws_credentials(config) => {
+        // Without them the library would ask a metadata service that most clusters do not have, and wait for it.
+        None if config.cloud.identify("AWS_") => {
             let mut builder = AmazonS3Builder::new();
             for (name, value) in config.cloud.of("AWS_") {
                 let key = name.parse().map_err(|_| bad(config, &format!("{name} is no variable of S3")))?;
@@ -114,19 +106,6 @@ fn s3_builder(url: &Url, config: &Config) -> Result<AmazonS3Builder, Error> {
         .with_disable_bulk_delete(true)
         .with_client_options(client(config)?)
         .with_retry(retry(config)))
-}
-
-/// Whether there are credentials in the cloud's own way. Without them the library would ask a metadata service that most
-/// clusters do not have, and wait for it.
-fn has_aws_credentials(config: &Config) -> bool {
-    const NAMES: [&str; 5] = [
-        "AWS_ACCESS_KEY_ID",
-        "AWS_WEB_IDENTITY_TOKEN_FILE",
-        "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
-        "AWS_CONTAINER_CREDENTIALS_FULL_URI",
-        "AWS_METADATA_ENDPOINT",
-    ];
-    config.cloud.has_any(&NAMES)
 }
 
 fn gcs(url: &Url, config: &Config) -> Result<Arc<dyn ObjectStore>, Error> {
@@ -179,6 +158,9 @@ fn account_of(endpoint: &str) -> Option<String> {
 }
 
 fn bucket<'a>(url: &'a Url, config: &Config) -> Result<&'a str, Error> {
+    if url.port().is_some() {
+        return Err(bad(config, "a bucket has no port: name the server by --endpoint, ENDPOINT or store.endpoint"));
+    }
     url.host_str().filter(|name| !name.is_empty()).ok_or_else(|| bad(config, "it names no bucket"))
 }
 
@@ -254,7 +236,7 @@ mod tests {
     #[test]
     fn every_name_we_look_for_is_one_the_library_knows() {
         use object_store::{aws::AmazonS3ConfigKey, azure::AzureConfigKey, gcp::GoogleConfigKey};
-        for name in super::super::Variables::NAMES {
+        for name in super::super::Variables::names() {
             let lower = name.to_ascii_lowercase();
             let known = match name.split_once('_').map(|(cloud, _)| cloud) {
                 Some("AWS") => lower.parse::<AmazonS3ConfigKey>().is_ok(),
@@ -269,6 +251,7 @@ mod tests {
     fn what_is_missing_is_named_and_a_broken_key_is_not_repeated() {
         insta::assert_snapshot!(refusal(&config("az://shop")), @r#"cannot use store "az://shop": it names no storage account: give AZURE_STORAGE_ACCOUNT_NAME, or the account's own endpoint"#);
         insta::assert_snapshot!(refusal(&config("gs:///x")), @r#"cannot use store "gs:///x": it names no bucket"#);
+        insta::assert_snapshot!(refusal(&config("s3://minio:9000/shop")), @r#"cannot use store "s3://minio:9000/shop": a bucket has no port: name the server by --endpoint, ENDPOINT or store.endpoint"#);
         insta::assert_snapshot!(refusal(&config("memory:///")), @r#"cannot use store "memory:///": memory is not one of s3, gs, az, file"#);
         let mut broken = config("gs://shop");
         broken.cloud.add("GOOGLE_SERVICE_ACCOUNT_KEY", r#"{"private_key": "hunter2""#.to_owned().into());

@@ -56,59 +56,19 @@ impl Default for Patience {
 pub struct Variables(BTreeMap<String, SecretString>);
 
 impl Variables {
-    /// The names that are looked for. Each is one that the cloud's own tools know.
-    pub const NAMES: [&'static str; 40] = [
-        "AWS_ACCESS_KEY_ID",
-        "AWS_SECRET_ACCESS_KEY",
-        "AWS_SESSION_TOKEN",
-        "AWS_WEB_IDENTITY_TOKEN_FILE",
-        "AWS_ROLE_ARN",
-        "AWS_ROLE_SESSION_NAME",
-        "AWS_ENDPOINT_URL",
-        "AWS_ENDPOINT_URL_S3",
-        "AWS_ENDPOINT_URL_STS",
-        "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
-        "AWS_CONTAINER_CREDENTIALS_FULL_URI",
-        "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
-        "AWS_METADATA_ENDPOINT",
-        "AWS_IMDSV1_FALLBACK",
-        "AWS_SERVER_SIDE_ENCRYPTION",
-        "AWS_SSE_KMS_KEY_ID",
-        "AWS_SSE_BUCKET_KEY_ENABLED",
-        "AWS_SSE_CUSTOMER_KEY_BASE64",
-        "AWS_REQUEST_PAYER",
-        "GOOGLE_SERVICE_ACCOUNT",
-        "GOOGLE_SERVICE_ACCOUNT_PATH",
-        "GOOGLE_SERVICE_ACCOUNT_KEY",
-        "GOOGLE_APPLICATION_CREDENTIALS",
-        "GOOGLE_BEARER_TOKEN",
-        "GOOGLE_SKIP_SIGNATURE",
-        "AZURE_STORAGE_ACCOUNT_NAME",
-        "AZURE_STORAGE_ACCOUNT_KEY",
-        "AZURE_STORAGE_ACCESS_KEY",
-        "AZURE_STORAGE_SAS_KEY",
-        "AZURE_STORAGE_SAS_TOKEN",
-        "AZURE_STORAGE_TOKEN",
-        "AZURE_CLIENT_ID",
-        "AZURE_CLIENT_SECRET",
-        "AZURE_TENANT_ID",
-        "AZURE_AUTHORITY_HOST",
-        "AZURE_FEDERATED_TOKEN_FILE",
-        "AZURE_MSI_ENDPOINT",
-        "AZURE_MSI_RESOURCE_ID",
-        "AZURE_OBJECT_ID",
-        "AZURE_SKIP_SIGNATURE",
-    ];
+    /// The names that are looked for.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        KNOWN.iter().map(|(name, _)| *name)
+    }
+
+    /// Whether there is one that says who asks, of this cloud: `AWS_`, `GOOGLE_` or `AZURE_`.
+    pub(super) fn identify(&self, cloud: &str) -> bool {
+        KNOWN.iter().any(|(name, who)| *who == Who::Asks && name.starts_with(cloud) && self.0.contains_key(*name))
+    }
 
     /// Adds one, if it is not there yet.
     pub fn add(&mut self, name: &str, value: SecretString) {
         self.0.entry(name.to_owned()).or_insert(value);
-    }
-
-    /// Whether any of these is there.
-    #[must_use]
-    pub fn has_any(&self, names: &[&str]) -> bool {
-        names.iter().any(|name| self.0.contains_key(*name))
     }
 
     /// One of them.
@@ -123,6 +83,59 @@ impl Variables {
         own.map(|(name, value)| (name.to_ascii_lowercase(), value.expose_secret()))
     }
 }
+
+/// What a variable tells.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Who {
+    /// Who asks; enough to be let in, with others of its kind.
+    Asks,
+    /// Something else.
+    Else,
+}
+
+/// Each is one that the cloud's own tools know.
+const KNOWN: [(&str, Who); 40] = [
+    ("AWS_ACCESS_KEY_ID", Who::Asks),
+    ("AWS_SECRET_ACCESS_KEY", Who::Else),
+    ("AWS_SESSION_TOKEN", Who::Else),
+    ("AWS_WEB_IDENTITY_TOKEN_FILE", Who::Asks),
+    ("AWS_ROLE_ARN", Who::Else),
+    ("AWS_ROLE_SESSION_NAME", Who::Else),
+    ("AWS_ENDPOINT_URL", Who::Else),
+    ("AWS_ENDPOINT_URL_S3", Who::Else),
+    ("AWS_ENDPOINT_URL_STS", Who::Else),
+    ("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", Who::Asks),
+    ("AWS_CONTAINER_CREDENTIALS_FULL_URI", Who::Asks),
+    ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", Who::Else),
+    ("AWS_METADATA_ENDPOINT", Who::Asks),
+    ("AWS_IMDSV1_FALLBACK", Who::Else),
+    ("AWS_SERVER_SIDE_ENCRYPTION", Who::Else),
+    ("AWS_SSE_KMS_KEY_ID", Who::Else),
+    ("AWS_SSE_BUCKET_KEY_ENABLED", Who::Else),
+    ("AWS_SSE_CUSTOMER_KEY_BASE64", Who::Else),
+    ("AWS_REQUEST_PAYER", Who::Else),
+    ("GOOGLE_SERVICE_ACCOUNT", Who::Asks),
+    ("GOOGLE_SERVICE_ACCOUNT_PATH", Who::Asks),
+    ("GOOGLE_SERVICE_ACCOUNT_KEY", Who::Asks),
+    ("GOOGLE_APPLICATION_CREDENTIALS", Who::Asks),
+    ("GOOGLE_BEARER_TOKEN", Who::Asks),
+    ("GOOGLE_SKIP_SIGNATURE", Who::Asks),
+    ("AZURE_STORAGE_ACCOUNT_NAME", Who::Else),
+    ("AZURE_STORAGE_ACCOUNT_KEY", Who::Asks),
+    ("AZURE_STORAGE_ACCESS_KEY", Who::Asks),
+    ("AZURE_STORAGE_SAS_KEY", Who::Asks),
+    ("AZURE_STORAGE_SAS_TOKEN", Who::Asks),
+    ("AZURE_STORAGE_TOKEN", Who::Asks),
+    ("AZURE_CLIENT_ID", Who::Asks),
+    ("AZURE_CLIENT_SECRET", Who::Else),
+    ("AZURE_TENANT_ID", Who::Else),
+    ("AZURE_AUTHORITY_HOST", Who::Else),
+    ("AZURE_FEDERATED_TOKEN_FILE", Who::Else),
+    ("AZURE_MSI_ENDPOINT", Who::Else),
+    ("AZURE_MSI_RESOURCE_ID", Who::Else),
+    ("AZURE_OBJECT_ID", Who::Else),
+    ("AZURE_SKIP_SIGNATURE", Who::Asks),
+];
 
 impl PartialEq for Variables {
     fn eq(&self, other: &Self) -> bool {

@@ -20,7 +20,8 @@ impl Cloud {
     fn how_to_give_credentials(self) -> &'static str {
         match self {
             Self::S3 | Self::Local => {
-                "give ACCESS_KEY and SECRET_KEY, or s3/s3accesskey and s3/s3secretkey in the config folder"
+                "give ACCESS_KEY and SECRET_KEY, or s3/s3accesskey and s3/s3secretkey in the config folder, or what AWS \
+                 itself reads (AWS_WEB_IDENTITY_TOKEN_FILE and the like)"
             }
             Self::Gcs => {
                 "give GOOGLE_SERVICE_ACCOUNT_KEY (the JSON text) or GOOGLE_APPLICATION_CREDENTIALS (a file), or \
@@ -66,6 +67,8 @@ pub enum Fault {
     Refused(Cloud, String),
     /// There is no such bucket.
     NoBucket,
+    /// The bucket is in another region than was asked. Holds the store's error code.
+    Region(String),
     /// There is no such object.
     NotFound,
     /// There is such an object already.
@@ -113,6 +116,9 @@ impl fmt::Display for Fault {
                 write!(f, "the store refuses the credentials ({code}); {}", cloud.how_to_be_let_in())
             }
             Self::NoBucket => f.write_str("the bucket does not exist; is it registered?"),
+            Self::Region(code) => {
+                write!(f, "the bucket is in another region ({code}); name it by --region, REGION or store.region")
+            }
             Self::NotFound => f.write_str("there is no such object"),
             Self::Exists => f.write_str("it exists already"),
             Self::BadKey => {
@@ -144,6 +150,14 @@ impl Fault {
         let status = status_of(&text);
         match (error, code.as_deref()) {
             (_, Some("NoSuchBucket" | "ContainerNotFound")) => Self::NoBucket,
+            (
+                _,
+                Some(
+                    code
+                    @ ("AuthorizationHeaderMalformed" | "PermanentRedirect" | "IllegalLocationConstraintException"),
+                ),
+            ) => Self::Region(code.to_owned()),
+            (_, None) if text.contains("redirect without LOCATION") => Self::Region("redirected".to_owned()),
             (_, Some(code)) if is_hold(code, &text) => Self::Held(code.to_owned()),
             (_, Some("InvalidRequest" | "MissingContentMD5"))
                 if text.contains("Content-MD5") || text.contains("x-amz-checksum") =>
@@ -293,6 +307,16 @@ mod tests {
             (azure, after("403 Forbidden", &body("AuthorizationFailure", "x")), refused(azure, "AuthorizationFailure")),
             (azure, after("403 Forbidden", "AKIAEXAMPLE"), refused(azure, "403 Forbidden")),
             (s3, after("502 Bad Gateway", "AKIAEXAMPLE"), Fault::Other("502 Bad Gateway".into())),
+            (
+                s3,
+                after("400 Bad Request", &body("AuthorizationHeaderMalformed", "the region 'us-east-1' is wrong")),
+                Fault::Region("AuthorizationHeaderMalformed".into()),
+            ),
+            (
+                s3,
+                "Received redirect without LOCATION, this normally indicates an incorrectly configured region".into(),
+                Fault::Region("redirected".into()),
+            ),
             (s3, body("SlowDown", "x"), Fault::Other("SlowDown".into())),
         ];
         for (cloud, body, fault) in cases {
