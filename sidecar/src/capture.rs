@@ -20,7 +20,7 @@ use crate::{
     error::Error,
     lineage::{Base, Lineage},
     manifest::{self, Head, Kind, Layout},
-    pages,
+    pages::{self, LEAF_BYTES},
     payload::{self, PkiFile},
     plan::{self, Frame, Why},
     requests::Ledger,
@@ -29,6 +29,9 @@ use crate::{
     store,
     table::{self, Table},
 };
+
+/// A kine database is a third of its size when it is sealed.
+const USUAL_SHARE: u64 = 3;
 
 /// A sealed copy that is not in the store yet.
 pub struct Captured {
@@ -175,6 +178,11 @@ impl Pass<'_> {
     /// Everything.
     fn full(&self) -> Result<Body, Error> {
         let failed = |source| spool_failed(self.spool_dir, source);
+        // What the last full took tells best; without one, the usual share of the database.
+        let last = self.lineage.base().map(|base| base.full().manifest.data.size);
+        let table = u64::from(self.snapshot.page_count) * LEAF_BYTES as u64;
+        let needed = last.unwrap_or(self.snapshot.size() / USUAL_SHARE) + table;
+        check_spool(&rustix::fs::statvfs(self.spool_dir).map_err(|e| failed(e.into()))?, needed).map_err(failed)?;
         let (mut sealer, mut table) = self.begin()?;
         let modified = u64::try_from(self.time.as_second()).unwrap_or(0);
         self.snapshot.pages(|pages| {
@@ -264,10 +272,33 @@ impl Read for Stream<'_, '_> {
     }
 }
 
+/// Half a copy is of no use, and a full disk is everybody's: better not begun.
+fn check_spool(room: &rustix::fs::StatVfs, needed: u64) -> io::Result<()> {
+    let free = room.f_bavail.saturating_mul(room.f_frsize);
+    match free < needed {
+        true => Err(io::Error::other(format!("about {needed} bytes are needed, {free} are free; make room first"))),
+        false => Ok(()),
+    }
+}
+
 fn fingerprint(pki: &[PkiFile]) -> String {
     HEXLOWER.encode(&payload::fingerprint(pki))
 }
 
 fn spool_failed(spool_dir: &Path, source: io::Error) -> Error {
     Error::File { action: "write the sealed copy in", path: spool_dir.to_owned(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_that_does_not_fit_is_not_begun() {
+        let here = || rustix::fs::statvfs(".").expect("a disk");
+        let free = here().f_bavail * here().f_frsize;
+        assert!(check_spool(&here(), 1 << 20).is_ok());
+        let error = check_spool(&here(), free.saturating_mul(2)).expect_err("too much").to_string();
+        assert!(error.contains("are free; make room first"), "{error}");
+    }
 }

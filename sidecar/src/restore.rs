@@ -242,6 +242,8 @@ impl Fetched {
             return Err(taken());
         }
         let folder = path.parent().filter(|f| !f.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        // Anybody may have signed it: what it claims must not fill the disk.
+        install::check_room(folder, self.room())?;
         let mut part = tempfile::NamedTempFile::new_in(folder).map_err(Error::file("write in", folder))?;
         self.open_into(part.as_file_mut())?;
         part.as_file().sync_all().map_err(Error::file("write", path))?;

@@ -266,3 +266,31 @@ fn files(path: &Path) -> Files {
         Path::new(&name).metadata().ok().map(|found| (found.dev(), found.ino()))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reading_ahead_reads_every_page_and_holds_nobody_up_afterwards() {
+        let folder = tempfile::tempdir().expect("tempdir");
+        let path = folder.path().join("state.db");
+        let writer = Connection::open(&path).expect("opens");
+        let schema = "PRAGMA journal_mode = WAL; CREATE TABLE kine (id INTEGER PRIMARY KEY, value BLOB);";
+        writer.execute_batch(schema).expect("schema");
+        // More than two batches, the last of them short.
+        writer
+            .execute("INSERT INTO kine (value) VALUES (zeroblob(?1))", [i64::from(WARM_PAGES) * 4096 * 5 / 2])
+            .expect("a row");
+        let live = Live::open(&path).expect("opens");
+        let before = live.version().expect("a version");
+        live.warm().expect("read");
+        assert_eq!(live.version().expect("a version"), before);
+        // A reader that holds on would keep the WAL from being emptied.
+        let busy: i64 = writer.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0)).expect("asked");
+        assert_eq!(busy, 0);
+        writer.execute("UPDATE kine SET value = zeroblob(5000)", []).expect("shrinks");
+        live.warm().expect("read again");
+        assert_ne!(live.version().expect("a version"), before);
+    }
+}

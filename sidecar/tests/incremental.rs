@@ -43,7 +43,23 @@ fn run(source: &Connection, sql: &str) {
 /// What is done between two backups, and the kind of the second.
 type Case = (&'static str, fn(&mut Line, &mut Connection), Kind);
 
-const CASES: [Case; 19] = [
+const CASES: [Case; 21] = [
+    (
+        "a clock set back a little",
+        |l, s| {
+            l.pass(-30);
+            insert(s, 1);
+        },
+        Kind::Delta,
+    ),
+    (
+        "a clock set back by hours",
+        |l, s| {
+            l.pass(-180);
+            insert(s, 1);
+        },
+        Kind::Full,
+    ),
     ("nothing", |_, _| {}, Kind::Delta),
     ("a row", |_, s| insert(s, 1), Kind::Delta),
     ("some rows change", |_, s| run(s, "UPDATE kine SET value = randomblob(3000) WHERE id % 20 = 0"), Kind::Delta),

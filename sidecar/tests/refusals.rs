@@ -280,3 +280,23 @@ fn mask(said: &str) -> String {
     let words: Vec<&str> = said.split(' ').map(|w| if w.contains("/00000001") { "ID" } else { w }).collect();
     words.join(" ")
 }
+
+#[test]
+fn a_stranger_s_backup_cannot_fill_the_disk() {
+    // Into a file of its own anybody's backup may be restored, so nothing it claims is believed.
+    use vcluster_backup::{manifest, signing::Signer};
+    let pod = backed_up();
+    let path = &pod.objects(".json")[0];
+    let key = path.strip_prefix(pod.path("store")).expect("below").display().to_string();
+    let ours = manifest::verify(&std::fs::read(path).expect("read"), &key).expect("verifies").manifest;
+    let forged = manifest::Manifest { generation: "forged".into(), page_count: u32::MAX, page_size: 65_536, ..ours };
+    let elsewhere = tempfile::tempdir().expect("tempdir");
+    let forger = Signer::load_or_make(elsewhere.path()).expect("a signer");
+    let at = pod.path("store").join(forged.key());
+    std::fs::create_dir_all(at.parent().expect("a folder")).expect("made");
+    std::fs::write(at, forged.sign(&forger).expect("signed")).expect("written");
+    let (id, identity, copy) = (forged.id(), pod.text("identity"), pod.text("copy.db"));
+    let said = refused(&pod, 1, &["restore", "--at", &id, "--output", &copy, "--identity", &identity], &[]);
+    assert!(said.contains("the database needs 281474976645120 bytes") && said.ends_with("make room first"), "{said}");
+    assert!(!pod.path("copy.db").exists());
+}
