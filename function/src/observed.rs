@@ -221,6 +221,7 @@ impl Observed {
             }
             self.check_target(names, resource, &platform.provider_config)?;
         }
+        self.check_kubeconfig(names)?;
         self.check_kind(OLD_S3, &names.scope)?;
         for resource in [S3_USAGE, VCLUSTER_USAGE] {
             let foreign = |(_, kind): &(&str, &str)| !["Usage", "ClusterUsage"].contains(kind);
@@ -301,6 +302,24 @@ impl Observed {
             }
         }
         Ok(())
+    }
+
+    /// The copy in the platform namespace is the one thing there of a vcluster without backups or registration. In another
+    /// namespace it would be a second one, and the first nobody's.
+    fn check_kubeconfig(&self, names: &Names) -> Result<(), Refusal> {
+        let Some(release) = self.release(VCLUSTER) else { return Ok(()) };
+        let ours = release.text("/spec/writeConnectionSecretToRef/name") == names.connection();
+        let found = release.text("/spec/writeConnectionSecretToRef/namespace");
+        if !ours || found.is_empty() || found == names.platform_namespace {
+            return Ok(());
+        }
+        Err(Refusal::Fixed {
+            path: "input.namespace",
+            wanted: names.platform_namespace.clone(),
+            found: found.to_owned(),
+            resource: VCLUSTER,
+            reason: "its kubeconfig is handed over there",
+        })
     }
 
     fn check_s3(&self, pointer: &str, wanted: &str, path: &'static str, reason: &'static str) -> Result<(), Refusal> {

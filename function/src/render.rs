@@ -24,16 +24,20 @@ use crate::{
     observed::{EXTERNAL_NAME, KEYS, OLD_S3, Observed, RANCHER, Release, S3, VCLUSTER},
     order::{Build, Import, Order, check_resources},
     overlay,
-    platform::{Chart, Platform, ReadyWhen},
+    platform::{Chart, Platform, ReadyWhen, Register},
     read,
     restore::{self, Origin, Request},
-    xr::{Scope, Xr},
+    xr::{DeletionPolicy, Scope, Xr},
 };
 
 /// While something is awaited, Crossplane asks again this soon.
 const AWAITING: Duration = Duration::from_secs(10);
 /// While backups are on, the status must not grow old.
 const WATCHING: Duration = Duration::from_secs(60);
+
+/// What a tenant who wrote Delete would not expect.
+const STAYS: &str = "the bucket and all backups stay: the store was given to this vcluster, so nothing here may empty it; \
+                     remove them there when they are no longer needed";
 
 /// Everything that is desired.
 #[derive(Clone, Debug)]
@@ -134,7 +138,7 @@ pub fn render(xr: &Xr, platform: &Platform, observed: &Observed, now: Timestamp)
         || order.rancher != registers
         || resources.values().any(|resource| !resource.ready);
     Ok(Rendered {
-        status: status(xr, platform, &order, build, stored, &health),
+        status: status(xr, platform, &order, build, stored.then_some(observed), &health),
         conditions: conditions(health, registration(&order, build, observed.release(RANCHER).map(Release::ready))),
         kubeconfig: kubeconfig(&order, running, observed),
         report: order.backup.then_some(source),
@@ -252,7 +256,7 @@ fn status(
     platform: &Platform,
     order: &Order,
     build: &Build,
-    stored: bool,
+    stored: Option<&Observed>,
     health: &Health,
 ) -> Map<String, Value> {
     let names = &order.names;
@@ -269,7 +273,7 @@ fn status(
     });
     let mut backup = xr.remembered.clone();
     backup.extend(health.backup.clone());
-    if stored {
+    if let Some(observed) = stored {
         let old = order.old_store.as_ref();
         let url = platform.store.url_of(&names.bucket, names.key.as_str());
         let bucket = platform.store.bucket_of(&names.bucket, names.key.as_str());
@@ -283,12 +287,25 @@ fn status(
         if let Some(endpoint) = old.map(|old| &old.endpoint).or(platform.store.endpoint.as_ref()) {
             backup.insert("endpoint".to_owned(), json!(endpoint));
         }
+        match order.deletion_policy == DeletionPolicy::Delete && !removes_bucket(platform, order, observed) {
+            true => backup.insert("onDeletion".to_owned(), json!(STAYS)),
+            false => backup.remove("onDeletion"),
+        };
     }
     let mut status = Map::from_iter([("vcluster".to_owned(), vcluster), ("backup".to_owned(), Value::Object(backup))]);
     if !health.restore.is_empty() {
         status.insert("restore".to_owned(), Value::Object(health.restore.clone()));
     }
     status
+}
+
+/// Whether anything of what is deleted with the order takes the bucket with it.
+fn removes_bucket(platform: &Platform, order: &Order, observed: &Observed) -> bool {
+    match order.old_store {
+        None => platform.store.register == Register::Minio,
+        // That of the upstream chart, as long as nobody has taken its Release away.
+        Some(_) => observed.release(OLD_S3).is_some(),
+    }
 }
 
 fn conditions(health: Health, registration: Condition) -> [Condition; 4] {

@@ -50,6 +50,8 @@ pub struct Backup {
     pub store: Option<String>,
     /// The store's endpoint.
     pub endpoint: Option<String>,
+    /// What `deletionPolicy: Delete` leaves in the store, and why; unset: nothing, or it is not ordered.
+    pub on_deletion: Option<String>,
     /// The newest backup.
     pub newest: Option<Point>,
     /// The oldest backup that can be restored.

@@ -18,6 +18,29 @@ fn policies_keep_the_backups_unless_the_claim_says_otherwise() {
 }
 
 #[test]
+fn what_a_deletion_leaves_in_the_store_is_said_beforehand() {
+    let said = |world: &World| composite(&world.answer())["status"]["backup"]["onDeletion"].as_str().map(str::to_owned);
+    let delete = |w: &mut World| w.xr["spec"]["deletionPolicy"] = json!("Delete");
+    let given = |w: &mut World| w.input["store"] = json!({"register": "none", "url": "s3://shared/{key}"});
+    assert_eq!(said(&World::new().with(delete)), None, "the chart's Job removes the bucket");
+    assert_eq!(said(&World::new().with(given)), None, "nobody expects it to go");
+    let mut stays = World::new().with(given).with(delete);
+    assert!(said(&stays).is_some_and(|text| text.starts_with("the bucket and all backups stay")), "{:?}", said(&stays));
+    // It is said as long as it is so.
+    stays.xr["status"] = composite(&stays.answer())["status"].clone();
+    assert!(said(&stays).is_some());
+    stays.xr["spec"]["deletionPolicy"] = json!("Retain");
+    assert_eq!(said(&stays), None);
+
+    // The chart that has made the bucket of an adopted vcluster removes it as well, as long as its Release is there.
+    let mut adopted = World::adopted().with(delete).with(|w| w.xr["spec"]["backup"]["enabled"] = json!(true));
+    adopted.settle();
+    assert_eq!(said(&adopted), None);
+    adopted.observed.retain(|(name, _)| name != "s3");
+    assert!(said(&adopted).is_some());
+}
+
+#[test]
 fn a_vclusters_backups_never_change_their_place_unseen() {
     let register = |w: &mut World, url: &str| {
         w.input["store"] = json!({"register": "none", "url": url});

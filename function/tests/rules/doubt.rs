@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 #[test]
 fn doubt_stops_everything_in_words_that_do_not_change() {
     type Change = fn(&mut World);
-    let worlds: [(&str, Change); 15] = [
+    let worlds: [(&str, Change); 16] = [
         ("another id", |w| w.xr["spec"]["id"] = json!("other")),
         ("another owner", |w| w.xr["metadata"]["labels"]["crossplane.io/claim-namespace"] = json!("team-b")),
         ("another platform", |w| w.input["id"] = json!("eu-2")),
@@ -17,6 +17,10 @@ fn doubt_stops_everything_in_words_that_do_not_change() {
         ("a foreign object name", |w| w.find("s3")["metadata"]["name"] = json!("bucket-x1")),
         ("another host namespace", |w| w.input["hostNamespacePrefix"] = json!("v-")),
         ("another platform namespace", |w| w.input["namespace"] = json!("other")),
+        ("another platform namespace, nothing but a kubeconfig there", |w| {
+            w.input["namespace"] = json!("other");
+            w.observed.retain(|(name, _)| name == "vcluster");
+        }),
         ("another bucket", |w| w.input["store"]["bucketPrefix"] = json!("b-")),
         ("not a Release", |w| w.find("vcluster")["kind"] = json!("Object")),
         ("another generation's Release", |w| w.find("s3")["apiVersion"] = json!("helm.m.crossplane.io/v1beta1")),
@@ -52,6 +56,7 @@ fn doubt_stops_everything_in_words_that_do_not_change() {
     a foreign object name: observed resource "s3" belongs to key "bucket-x1", but this XR now derives key "shop-x7k2p-3baw4pir": spec.id, input.id, the XR's name or its owner changed; put it back, a vcluster is never renamed (one that another Composition has made goes on under its names by input.adopt)
     another host namespace: input.hostNamespacePrefix: "v-shop-x7k2p-3baw4pir" differs from "tenant-shop-x7k2p-3baw4pir", with which "vcluster" was made; put it back, a Helm release never changes its namespace
     another platform namespace: input.namespace: "other" differs from "vcluster-platform", with which "rancher" was made; put it back, a Helm release never changes its namespace
+    another platform namespace, nothing but a kubeconfig there: input.namespace: "other" differs from "vcluster-platform", with which "vcluster" was made; put it back, its kubeconfig is handed over there
     another bucket: input.store.bucketPrefix: "b-shop-x7k2p-3baw4pir" differs from "vcluster-shop-x7k2p-3baw4pir", with which "s3" was made; put it back, a vcluster's backups stay in one bucket
     not a Release: observed resource "vcluster" is helm.crossplane.io/v1beta1 Object, not a Release of helm.crossplane.io: going on would replace it; rename it in the step that made it
     another generation's Release: observed resource "s3" is helm.m.crossplane.io/v1beta1 Release, not a Release of helm.crossplane.io: going on would replace it; rename it in the step that made it
