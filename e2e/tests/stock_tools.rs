@@ -124,14 +124,16 @@ fn a_reader_written_from_the_format_page_restores_a_whole_chain() {
     }
 
     // Byte for byte what the database was, from every backup of a diff, too.
-    let fixtures = tools::repository().join("sidecar/tests/data/v1/keys");
-    let told = std::fs::read_to_string(fixtures.join("told.json")).expect("the fixtures say what they hold");
-    let told: serde_json::Value = serde_json::from_str(&told).expect("JSON");
-    for (number, (id, want)) in told["sha256"].as_object().expect("digests").iter().enumerate() {
-        let out = folder(&format!("fixture-{number}"));
-        let _ = read(&fixtures.join("store"), &fixtures.join("identity"), &out, Some(id)).ok();
-        let digest = run(Command::new("sha256sum").arg(out.join("state.db")), "").ok();
-        assert_eq!(digest.split(' ').next(), want.as_str(), "{id}");
+    for name in ["keys", "unencrypted"] {
+        let fixtures = tools::repository().join("sidecar/tests/data/v1").join(name);
+        let told = std::fs::read_to_string(fixtures.join("told.json")).expect("the fixtures say what they hold");
+        let told: serde_json::Value = serde_json::from_str(&told).expect("JSON");
+        for (number, (id, want)) in told["sha256"].as_object().expect("digests").iter().enumerate() {
+            let out = folder(&format!("fixture-{name}-{number}"));
+            let _ = read(&fixtures.join("store"), &fixtures.join("identity"), &out, Some(id)).ok();
+            let digest = run(Command::new("sha256sum").arg(out.join("state.db")), "").ok();
+            assert_eq!(digest.split(' ').next(), want.as_str(), "{id}");
+        }
     }
 
     // A link that is not what it was is refused.

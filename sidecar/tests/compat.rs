@@ -34,7 +34,7 @@ fn data(name: &str) -> PathBuf {
 
 #[tokio::test]
 async fn format_1_is_restored() {
-    for (name, kinds) in [("keys", [1, 1, 3]), ("passphrase", [1, 0, 2])] {
+    for (name, kinds) in [("keys", [1, 1, 3]), ("passphrase", [1, 0, 2]), ("unencrypted", [1, 1, 3])] {
         let folder = data(name);
         let told: Told = serde_json::from_slice(&std::fs::read(folder.join("told.json")).expect("read")).expect("told");
         let url = format!("file://{}", folder.join("store").display());
@@ -42,6 +42,8 @@ async fn format_1_is_restored() {
         let mut identities = Identities::default();
         match &told.passphrase {
             Some(passphrase) => identities.add_passphrase(passphrase.as_str().into()),
+            // Nobody's seal needs none.
+            None if name == "unencrypted" => {}
             None => {
                 let text = std::fs::read_to_string(folder.join("identity")).expect("read");
                 identities.add_file(&text, "identity").expect("an identity");
@@ -73,9 +75,11 @@ async fn format_1_is_restored() {
 fn write_fixtures() {
     let target = PathBuf::from(std::env::var_os("VCLUSTER_BACKUP_FIXTURES").expect("names a folder"));
     const PASSPHRASE: &str = "correct horse battery staple";
-    for (name, mut line, passphrase) in
-        [("keys", Line::new(), None), ("passphrase", Line::under_passphrase(PASSPHRASE), Some(PASSPHRASE))]
-    {
+    for (name, mut line, passphrase) in [
+        ("keys", Line::new(), None),
+        ("passphrase", Line::under_passphrase(PASSPHRASE), Some(PASSPHRASE)),
+        ("unencrypted", Line::unencrypted(), None),
+    ] {
         std::fs::create_dir_all(line.path("data/pki")).expect("made");
         std::fs::write(line.path("data/pki/ca.crt"), "a certificate\n").expect("written");
         let source = line.source();
@@ -117,7 +121,7 @@ fn write_fixtures() {
         }
         let folder = target.join(name);
         common::copy_folder(&line.path("store"), &folder.join("store"));
-        if passphrase.is_none() {
+        if name == "keys" {
             std::fs::copy(line.path("identity"), folder.join("identity")).expect("copied");
         }
         let text = serde_json::to_string_pretty(&told).expect("JSON") + "\n";

@@ -2,9 +2,9 @@
 
 mod common;
 
-use std::{io::Read, net::TcpListener, path::Path, process::Command};
+use std::{io::Read, net::TcpListener, process::Command};
 
-use common::Pod;
+use common::{Pod, copy_folder};
 
 /// A pod with one backup and nobody at its database.
 fn backed_up() -> Pod {
@@ -12,18 +12,6 @@ fn backed_up() -> Pod {
     pod.database().write(5);
     pod.succeed(&["backup"]);
     pod
-}
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).expect("made");
-    for entry in std::fs::read_dir(from).expect("lists").map(|entry| entry.expect("entry").path()) {
-        let target = to.join(entry.file_name().expect("a name"));
-        if entry.is_dir() {
-            copy(&entry, &target);
-        } else {
-            std::fs::copy(&entry, &target).expect("copied");
-        }
-    }
 }
 
 #[test]
@@ -48,7 +36,7 @@ fn each_ending_has_its_code() {
     // Two writers that have not seen each other: what each put is in one store now.
     let url = format!("file://{}", pod.text("elsewhere"));
     pod.succeed(&["backup", "--store", &url]);
-    copy(&pod.path("elsewhere"), &pod.path("store"));
+    copy_folder(&pod.path("elsewhere"), &pod.path("store"));
     expect("two writers", 11, code(&pod, &["restore", "--force", "--identity", &pod.text("identity")]));
 
     let manifest = pod.objects(".json").remove(0);
@@ -89,13 +77,26 @@ fn a_bar_is_drawn_on_a_terminal_and_nowhere_else() {
     let quiet = pod.run(&restore("first.db").iter().map(String::as_str).collect::<Vec<_>>());
     assert!(quiet.status.success() && quiet.stderr.is_empty(), "{}", String::from_utf8_lossy(&quiet.stderr));
 
+    let restored = on_a_terminal(&pod, &restore("second.db"));
+    assert!(restored.0.contains("restoring"), "{restored:?}");
+    assert!(restored.1.contains("is in place"), "the outcome is not part of it");
+    let verify = ["verify", "--read-data", "--identity", &identity].map(str::to_owned);
+    let verified = on_a_terminal(&pod, &verify);
+    for step in ["reading manifests", "reading", "restoring"] {
+        assert!(verified.0.contains(step), "{verified:?}");
+    }
+    assert!(verified.1.contains("proven by a restore"), "{verified:?}");
+}
+
+/// What a command draws on a terminal, and what it prints.
+fn on_a_terminal(pod: &Pod, arguments: &[String]) -> (String, String) {
     use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
     let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
     grantpt(&terminal).and_then(|()| unlockpt(&terminal)).expect("usable");
     let name = ptsname(&terminal, Vec::new()).expect("a name").into_string().expect("text");
     let screen = std::fs::File::options().read(true).write(true).open(name).expect("opens");
     let mut command = Command::new(env!("CARGO_BIN_EXE_vcluster-backup"));
-    command.args(restore("second.db")).env_clear().env("TERM", "xterm").stderr(screen);
+    command.args(arguments).env_clear().env("TERM", "xterm").stderr(screen);
     for (flag, folder) in [("--config-dir", "config"), ("--data-dir", "data"), ("--spool-dir", "spool")] {
         command.args([flag, &pod.text(folder)]);
     }
@@ -105,7 +106,5 @@ fn a_bar_is_drawn_on_a_terminal_and_nowhere_else() {
     drop(command);
     let (mut reader, mut drawn) = (std::fs::File::from(terminal), Vec::new());
     let _ = reader.read_to_end(&mut drawn);
-    let drawn = String::from_utf8_lossy(&drawn).into_owned();
-    assert!(drawn.contains("restoring"), "{drawn:?}");
-    assert!(String::from_utf8_lossy(&output.stdout).contains("is in place"), "the outcome is not part of it");
+    (String::from_utf8_lossy(&drawn).into_owned(), String::from_utf8_lossy(&output.stdout).into_owned())
 }

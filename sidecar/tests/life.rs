@@ -22,7 +22,9 @@ fn run_backs_up_at_once_follows_and_takes_a_last_one() {
     let (code, log) = running.terminate();
     assert_eq!(code, Some(0), "{log}");
     let status = pod.status().expect("status");
-    assert_eq!((status.state, status.newest.expect("newest").revision), (State::Stopped, last));
+    let newest = status.newest.expect("newest");
+    assert_eq!((status.state, newest.revision), (State::Stopped, last));
+    assert!(!status.generation.is_empty() && newest.id.starts_with(&status.generation), "{}", status.generation);
 }
 
 #[test]

@@ -56,6 +56,7 @@ impl Daemon {
                     self.status.newest = Some(point(signed));
                     self.status.oldest.get_or_insert_with(|| point(signed));
                     let m = &signed.manifest;
+                    self.status.generation.clone_from(&m.generation);
                     tracing::info!(id = %m.id(), revision = m.revision, size_bytes = m.data.size, seconds = self.pass.as_secs_f64(), "backed up");
                 }
                 let open = self.config.as_ref().is_some_and(Config::seals_for_nobody);

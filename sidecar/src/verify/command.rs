@@ -120,8 +120,12 @@ pub(crate) async fn command(options: &Options, args: &VerifyArgs, cancel: &Cance
     let place = config::place(options, &config::process_environment)?;
     let store = config.open_store(Access::Read)?;
     let listed = store.list_objects("v1").await?;
-    let keys = listed.iter().map(|object| object.key.clone());
-    let catalog = Catalog::load_listed(&store, keys, Catalog::default()).await?;
+    let catalog = {
+        let manifests = listed.iter().filter(|object| object.key.ends_with(".json"));
+        let _bar = Bar::receiving("reading manifests", manifests.map(|object| object.size).sum(), "checking");
+        let keys = listed.iter().map(|object| object.key.clone());
+        Catalog::load_listed(&store, keys, Catalog::default()).await?
+    };
     if catalog.entries.is_empty() && catalog.rejected.is_empty() {
         return Err(Error::NoRepository { store: store.url().to_owned() });
     }

@@ -50,6 +50,10 @@ impl Line {
         Self::over(tempfile::tempdir().expect("tempdir"), Recipients::Passphrase(passphrase.into()), identities)
     }
 
+    pub fn unencrypted() -> Self {
+        Self::over(tempfile::tempdir().expect("tempdir"), Recipients::Nobody, Identities::default())
+    }
+
     fn over(folder: TempDir, recipients: Recipients, identities: Identities) -> Self {
         for name in ["data", "spool"] {
             std::fs::create_dir(folder.path().join(name)).expect("made");
