@@ -95,7 +95,8 @@ impl Texts<'_> {
     pub fn render(&self, now: Timestamp) -> Result<Vec<Value>, Error> {
         let xr = one_document("the XR", self.xr)?;
         let (step, input) = our_step(&one_document("the Composition", self.composition)?, &xr)?;
-        let observed = documents("the observed resources", self.observed.unwrap_or_default())?;
+        let mut observed = documents("the observed resources", self.observed.unwrap_or_default())?;
+        observed.retain(|object| !is_of_another(object, &xr));
         let required = documents("the required resources", self.required.unwrap_or_default())?;
         let mut request = request(&xr, &input, &observed)?;
         let context = self.context.iter().map(|(key, text)| Ok((key.clone(), one_document("the context", text)?)));
@@ -170,7 +171,20 @@ pub(crate) fn unusable(what: &'static str, problem: impl Into<String>) -> Error 
 
 pub(crate) fn documents(what: &'static str, text: &str) -> Result<Vec<Value>, Error> {
     let documents: Vec<Value> = serde_saphyr::from_multiple(text).map_err(|error| unusable(what, error.to_string()))?;
-    Ok(documents.into_iter().filter(|document| !document.is_null()).collect())
+    Ok(documents.into_iter().filter(|document| !document.is_null()).flat_map(unfolded).collect())
+}
+
+/// What kubectl prints of several objects is one.
+fn unfolded(mut document: Value) -> Vec<Value> {
+    let lists = document["kind"].as_str().is_some_and(|kind| kind.ends_with("List"));
+    match document.get_mut("items").map(Value::take) {
+        Some(Value::Array(items)) if lists => items,
+        Some(items) => {
+            document["items"] = items;
+            vec![document]
+        }
+        None => vec![document],
+    }
 }
 
 pub(crate) fn one_document(what: &'static str, text: &str) -> Result<Value, Error> {
@@ -215,7 +229,10 @@ fn request(xr: &Value, input: &Value, observed: &[Value]) -> Result<Request, Err
             let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
             unusable("the observed resources", format!("object {name:?} bears no annotation {RESOURCE_NAME}"))
         })?;
-        state.resources.insert(name.to_owned(), resource(object));
+        if state.resources.insert(name.to_owned(), resource(object)).is_some() {
+            let problem = format!("two objects bear the name {name:?} in annotation {RESOURCE_NAME}");
+            return Err(unusable("the observed resources", problem));
+        }
     }
     Ok(Request {
         meta: Some(RequestMeta { tag: "render".to_owned(), ..RequestMeta::default() }),
@@ -228,6 +245,14 @@ fn request(xr: &Value, input: &Value, observed: &[Value]) -> Result<Request, Err
 
 fn resource(object: &Value) -> Resource {
     Resource { resource: object.as_object().map(RawStruct::from), ..Resource::default() }
+}
+
+/// As Crossplane marks what it composes: a cluster holds what other XRs have, too.
+fn is_of_another(object: &Value, xr: &Value) -> bool {
+    let composite = object["metadata"]["labels"].get("crossplane.io/composite");
+    let elsewhere =
+        xr["metadata"]["namespace"].is_string() && object["metadata"]["namespace"] != xr["metadata"]["namespace"];
+    composite.is_some_and(|composite| *composite != xr["metadata"]["name"] || elsewhere)
 }
 
 fn observed_name(object: &Value) -> Option<&str> {

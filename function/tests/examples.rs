@@ -85,6 +85,32 @@ fn the_command_takes_the_context_as_crossplanes_own_does() {
     assert_eq!(run("no file").status.code(), Some(2));
 }
 
+/// `kubectl get releases --output=yaml`, of a cluster with more than this XR.
+#[test]
+fn what_kubectl_lists_is_observed() {
+    let folder = example("adopt-step-1");
+    let read = |name: &str| text(&folder, name).expect("there");
+    let mut items: Vec<serde_json::Value> = serde_saphyr::from_multiple(&read("observed.yaml")).expect("YAML");
+    let mut other = items[0].clone();
+    other["metadata"]["labels"]["crossplane.io/composite"] = "another".into();
+    other["spec"]["forProvider"]["namespace"] = "elsewhere".into();
+    items.push(other);
+    let list = |items: &[serde_json::Value]| serde_json::json!({"apiVersion": "v1", "kind": "List", "items": items});
+    let render = |items: &[serde_json::Value]| {
+        let list = list(items).to_string();
+        offline::render_files_at(&read("xr.yaml"), &read("composition.yaml"), Some(&list), None, now())
+    };
+    let documents = render(&items).expect("rendered");
+    assert_eq!(offline::to_yaml(&documents).expect("YAML"), read("rendered.yaml"));
+    items.push(items[0].clone());
+    let twice = render(&items).expect_err("which of them?").chain();
+    assert_eq!(
+        twice,
+        "cannot use the observed resources: two objects bear the name \"rancher\" in annotation \
+         crossplane.io/composition-resource-name"
+    );
+}
+
 #[test]
 fn a_refusal_is_a_sentence_and_exit_code_1() {
     let folder = example("claim-v1");
