@@ -163,7 +163,9 @@ pub fn orphans(listed: &[Listed], plan: &Plan, now: Timestamp) -> Vec<Listed> {
         ["v1", "full" | "diff" | "delta", _, name] => match name.split_once('.') {
             Some((sequence, ending)) => {
                 let ours = sequence.len() == 8 && sequence.bytes().all(|byte| byte.is_ascii_digit());
-                ours && ending != "json" && !stems.contains(key.split('.').next().unwrap_or(key))
+                // What an upload into a folder has left when it was killed is nobody's, whoever came after it.
+                let named = ending == "json" || stems.contains(key.split('.').next().unwrap_or(key));
+                ours && (ending.contains('#') || !named)
             }
             None => false,
         },

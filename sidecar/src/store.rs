@@ -10,7 +10,7 @@ mod unfinished;
 use std::{
     fmt,
     io::Write,
-    path::Path as FilePath,
+    path::{Path as FilePath, PathBuf},
     sync::{
         Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
@@ -78,6 +78,8 @@ pub struct Store {
     /// The same with a digest in the header of each upload. Made once the store has asked for that, as AWS does for
     /// buckets with a lock: not every look-alike takes the header.
     digesting: Arc<OnceLock<Arc<dyn ObjectStore>>>,
+    /// Where it is, if it is a folder.
+    folder: Option<PathBuf>,
 }
 
 impl fmt::Debug for Store {
@@ -92,10 +94,11 @@ impl Store {
     /// # Errors
     /// A URL or certificate that cannot be used, no credentials, or no folder to read.
     pub fn open(config: &Config, access: Access) -> Result<Self, Error> {
-        let clouds::Opened { inner, prefix, cloud, ambient } = clouds::open(config, access)?;
+        let clouds::Opened { inner, prefix, cloud, ambient, folder } = clouds::open(config, access)?;
         let (inner, url) = (Arc::new(Counted(inner)), config.url.clone());
         let config = Some(Arc::new(config.clone()));
-        Ok(Self { inner, prefix, url, cloud, ambient, plain_puts: Arc::default(), config, digesting: Arc::default() })
+        let (plain_puts, digesting) = (Arc::default(), Arc::default());
+        Ok(Self { inner, prefix, url, cloud, ambient, plain_puts, config, digesting, folder })
     }
 
     /// A store over anything that behaves like one: memory, or one that fails when a test wants it to. No URL leads here.
@@ -103,7 +106,8 @@ impl Store {
     pub fn over(inner: Arc<dyn ObjectStore>, url: &str) -> Self {
         let (inner, prefix, url) = (Arc::new(Counted(inner)), Path::default(), url.to_owned());
         let (plain_puts, digesting) = (Arc::default(), Arc::default());
-        Self { inner, prefix, url, cloud: Cloud::Local, ambient: false, plain_puts, config: None, digesting }
+        let (cloud, ambient, config, folder) = (Cloud::Local, false, None, None);
+        Self { inner, prefix, url, cloud, ambient, plain_puts, config, digesting, folder }
     }
 
     /// The URL, without credentials.
@@ -298,6 +302,10 @@ impl Store {
     /// # Errors
     /// [`Fault::Refused`] without the right, [`Fault::Held`] by a lock, or the store fails.
     pub async fn delete(&self, key: &str) -> Result<(), Error> {
+        if let Some(folder) = self.folder.as_ref().filter(|_| unfinished::is_left_behind(key)) {
+            let path = folder.join(key);
+            return std::fs::remove_file(&path).map_err(Error::file("remove", &path));
+        }
         match self.inner.delete(&self.path(key)).await {
             Err(object_store::Error::NotFound { .. }) => Ok(()),
             other => other.map_err(|e| self.error("delete", key, &e)),
@@ -320,6 +328,15 @@ impl Store {
         let below = self.path(folder);
         let listing = self.inner.list(Some(&below)).map_ok(|meta| self.listed(&meta));
         listing.try_collect().await.map_err(|e| self.listing_error(folder, &e))
+    }
+
+    /// Rests of uploads that were killed, where only we can find them: of a folder. Others see to theirs by their rules.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub async fn left_behind(&self) -> Result<Vec<Listed>, Error> {
+        let Some(folder) = self.folder.clone() else { return Ok(Vec::new()) };
+        crate::blocking(move || unfinished::left_behind(&folder).map_err(Error::file("list", &folder))).await
     }
 
     /// The objects right at the prefix, without those in folders below it.

@@ -66,7 +66,7 @@ fn a_store_that_does_not_answer_is_named() {
     for secret in ["AKIA", "wJal"] {
         assert!(!said.contains(secret), "{said}");
     }
-    insta::assert_snapshot!(refused(&pod, 1, &["list"], &[]), @"vcluster-backup: cannot use objects in s3://shop: there are no credentials; give ACCESS_KEY and SECRET_KEY, or s3/s3accesskey and s3/s3secretkey in the config folder");
+    insta::assert_snapshot!(refused(&pod, 1, &["list"], &[]), @"vcluster-backup: cannot use objects in s3://shop: there are no credentials; give ACCESS_KEY and SECRET_KEY, or s3/s3accesskey and s3/s3secretkey in the config folder, or what AWS itself reads (AWS_WEB_IDENTITY_TOKEN_FILE and the like)");
 }
 
 #[test]

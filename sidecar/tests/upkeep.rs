@@ -146,6 +146,24 @@ fn prune_shows_its_reasons_and_then_does_what_it_showed() {
 }
 
 #[test]
+fn prune_removes_what_uploads_into_a_folder_have_left_when_they_were_killed() {
+    let pod = backed_up(1);
+    let newest = newest_data(&pod);
+    let left = |number: usize| std::path::PathBuf::from(format!("{}#{number}", newest.display()));
+    for number in [1, 2] {
+        std::fs::write(left(number), "begun").expect("written");
+    }
+    let long_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(100_000);
+    std::fs::File::options().write(true).open(left(1)).and_then(|f| f.set_modified(long_ago)).expect("aged");
+    let said = pod.succeed(&["prune", "--keep-last", "1", "--dry-run"]);
+    assert!(said.contains("would remove 0 backups and 1 objects"), "{said}");
+    assert!(left(1).exists());
+    pod.succeed(&["prune", "--keep-last", "1"]);
+    assert!(!left(1).exists() && left(2).exists(), "an upload may be under way for a day");
+    pod.succeed(&["verify", "--read-data"]);
+}
+
+#[test]
 fn prune_without_rules_or_with_strangers_removes_nothing() {
     let pod = backed_up(2);
     let (code, said) = code_and_text(&pod, &["prune"]);

@@ -86,7 +86,7 @@ pub(crate) async fn command(options: &Options, args: &PruneArgs) -> Result<u8, E
     let place = config::place(options, &config::process_environment)?;
     let rules = args.rules(config.retention)?;
     let store = config.open_store(Access::Read)?;
-    let listed = store.list_objects("v1").await?;
+    let mut listed = store.list_objects("v1").await?;
     let catalog = Catalog::load_listed(&store, keys(&listed), Catalog::default()).await?;
     if catalog.entries.is_empty() && catalog.rejected.is_empty() {
         return Err(Error::NoRepository { store: store.url().to_owned() });
@@ -110,6 +110,7 @@ pub(crate) async fn command(options: &Options, args: &PruneArgs) -> Result<u8, E
             released.save(&place.data_dir)?;
         }
     }
+    listed.extend(store.left_behind().await?);
     let orphans = orphans(&listed, &plan, Timestamp::now());
     print(&plan.verdicts.iter().map(|v| if args.json { row_as_json(v) } else { row(v) }).collect::<String>())?;
     for why in catalog.rejected.iter().cloned().chain(say_earlier_lives(&plan)) {

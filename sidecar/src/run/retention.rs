@@ -71,7 +71,7 @@ impl Daemon {
     }
 
     async fn prune_now(&mut self, store: &Store, config: &Config) -> Result<Option<String>, Error> {
-        let listed = store.list_objects("v1").await?;
+        let mut listed = store.list_objects("v1").await?;
         self.pruning.own.extend(self.lineage.as_ref().map(|lineage| lineage.generation().to_owned()));
         self.status.stored_bytes = Some(stored_bytes(&listed, &self.pruning.own));
         self.look_for_oldest(store, &listed).await?;
@@ -87,6 +87,7 @@ impl Daemon {
         let proven = proof.as_ref().map(|proof| &*proof.point);
         let view = View { catalog: &catalog, cluster: &config.cluster, trust: &trust, proven, released: &released.0 };
         let plan = retention::plan(&view, rules);
+        listed.extend(store.left_behind().await?);
         let orphans = prune::orphans(&listed, &plan, Timestamp::now());
         let oldest = plan.verdicts.iter().rev().find(|v| v.keeps() && own(&v.signed)).map(|v| point(&v.signed));
         self.pruning.known = catalog;

@@ -1,6 +1,6 @@
 //! From a URL to what the library calls a store: one function a cloud, each with the same patience and certificates.
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use object_store::{
     Certificate, ClientOptions, ObjectStore, RetryConfig,
@@ -26,6 +26,8 @@ pub(super) struct Opened {
     pub(super) cloud: Cloud,
     /// Nobody gave credentials; the machine's own identity is asked for.
     pub(super) ambient: bool,
+    /// Where it is, if it is one.
+    pub(super) folder: Option<PathBuf>,
 }
 
 /// Opens what the URL names; asks nothing of it yet.
@@ -35,14 +37,16 @@ pub(super) fn open(config: &Config, access: Access) -> Result<Opened, Error> {
     let url = Url::parse(&config.url).map_err(|_| bad(config, forms))?;
     let prefix = || Path::from_url_path(url.path()).map_err(|_| bad(config, "its prefix is no object key"));
     match url.scheme() {
-        "s3" => Ok(Opened { inner: s3(&url, config)?, prefix: prefix()?, cloud: Cloud::S3, ambient: false }),
+        "s3" => {
+            Ok(Opened { inner: s3(&url, config)?, prefix: prefix()?, cloud: Cloud::S3, ambient: false, folder: None })
+        }
         "gs" => {
             let ambient = !config.cloud.identify("GOOGLE_");
-            Ok(Opened { inner: gcs(&url, config)?, prefix: prefix()?, cloud: Cloud::Gcs, ambient })
+            Ok(Opened { inner: gcs(&url, config)?, prefix: prefix()?, cloud: Cloud::Gcs, ambient, folder: None })
         }
         "az" => {
             let ambient = config.credentials.is_none() && !config.cloud.identify("AZURE_");
-            Ok(Opened { inner: azure(&url, config)?, prefix: prefix()?, cloud: Cloud::Azure, ambient })
+            Ok(Opened { inner: azure(&url, config)?, prefix: prefix()?, cloud: Cloud::Azure, ambient, folder: None })
         }
         "file" => {
             let folder = url.to_file_path().map_err(|()| bad(config, "write a folder as file:///folder"))?;
@@ -53,7 +57,7 @@ pub(super) fn open(config: &Config, access: Access) -> Result<Opened, Error> {
             }
             let store = LocalFileSystem::new_with_prefix(&folder).map_err(|e| bad(config, &innermost(&e)))?;
             let inner = Arc::new(store.with_fsync(true));
-            Ok(Opened { inner, prefix: Path::default(), cloud: Cloud::Local, ambient: false })
+            Ok(Opened { inner, prefix: Path::default(), cloud: Cloud::Local, ambient: false, folder: Some(folder) })
         }
         other => Err(bad(config, &format!("{other} is not one of s3, gs, az, file"))),
     }
