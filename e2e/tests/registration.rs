@@ -164,7 +164,7 @@ fn a_cluster_of_somebody_else_is_left_alone() {
 
 #[test]
 #[ignore = "needs the real programs of e2e/tools"]
-fn the_job_may_read_one_kubeconfig_and_values_hold_no_token() {
+fn the_job_may_read_one_kubeconfig_gets_in_and_values_hold_no_token() {
     let stage = Stage::set();
     let documents = yaml::documents(&stage.rendered(&stage.values()).ok());
     let role = documents.iter().find(|each| each["kind"] == "Role").expect("a Role");
@@ -172,6 +172,17 @@ fn the_job_may_read_one_kubeconfig_and_values_hold_no_token() {
         json!({"apiGroups": [""], "resources": ["secrets"], "resourceNames": [format!("vc-{KEY}")], "verbs": ["get"]});
     assert_eq!(role["rules"], json!([one]));
     assert_eq!(role["metadata"]["namespace"], HOME);
+    assert!(!documents.iter().any(|each| each["kind"] == "NetworkPolicy"), "alone it would shut out everybody else");
+    let mut shut = stage.values();
+    shut["networkPolicy"] = json!({"enabled": true});
+    let manifest = stage.rendered(&shut).ok();
+    let documents = yaml::documents(&manifest);
+    let policy = documents.iter().find(|each| each["kind"] == "NetworkPolicy").expect("a way in");
+    let job = documents.iter().find(|each| each["kind"] == "Job").expect("a Job");
+    let from = &policy["spec"]["ingress"][0]["from"][0]["podSelector"]["matchLabels"];
+    assert_eq!(*from, job["spec"]["template"]["metadata"]["labels"], "it is the Job's pod that may come in");
+    let said = stage.host.accepts(&manifest);
+    assert_eq!(said.code, 0, "{}", said.all());
     let refused = |change: fn(&mut Value), says: &str| {
         let mut values = stage.values();
         change(&mut values);

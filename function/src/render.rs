@@ -116,7 +116,10 @@ pub fn render(xr: &Xr, platform: &Platform, observed: &Observed, now: Timestamp)
     let registers = order.rancher && (ready(VCLUSTER) || observed.release(RANCHER).is_some());
     if registers {
         let old = observed.release(RANCHER).filter(|_| observed.parts.is_adopted(RANCHER));
-        objects.insert(RANCHER, old.map_or_else(|| rancher::release(platform, &order), |old| Ok(adopted::again(old)))?);
+        objects.insert(
+            RANCHER,
+            old.map_or_else(|| rancher::release(platform, &order, build, shut), |old| Ok(adopted::again(old)))?,
+        );
     }
     if let Some(old) = observed.release(OLD_S3) {
         objects.insert(OLD_S3, adopted::old_s3(old, order.deletion_policy));

@@ -3,10 +3,21 @@
 use serde_json::{Value, json};
 
 use super::chart;
-use crate::{error::Refusal, forms, observed::RANCHER, order::Order, platform::Platform};
+use crate::{
+    error::Refusal,
+    forms::{self, Version},
+    observed::RANCHER,
+    order::{Build, Order},
+    platform::Platform,
+};
+
+/// The first line of the vcluster chart whose own NetworkPolicy says who may come in.
+const SHUTS_INGRESS: u64 = 31;
 
 /// The whole Release. Our chart knows the values of the upstream one, 0.1.4, and more; what must be a boolean there is one.
-pub(super) fn release(platform: &Platform, order: &Order) -> Result<Value, Refusal> {
+///
+/// `shut`: the vcluster has a NetworkPolicy of its own chart's.
+pub(super) fn release(platform: &Platform, order: &Order, build: &Build, shut: bool) -> Result<Value, Refusal> {
     let names = &order.names;
     // Both are checked with the mode; this is for the compiler.
     let (Some(rancher_cluster), Some(url)) = (&platform.charts.rancher_cluster, &platform.rancher.url) else {
@@ -43,6 +54,10 @@ pub(super) fn release(platform: &Platform, order: &Order) -> Result<Value, Refus
             if let Some(value) = value {
                 super::family::put(values, place, json!(value));
             }
+        }
+        // Below, the vcluster's own policy speaks of what goes out alone, and ours would shut out everybody else.
+        if shut && Version::parse(&build.chart_version).is_ok_and(|version| version.minor() >= SHUTS_INGRESS) {
+            values["networkPolicy"] = json!({ "enabled": true });
         }
     }
     spec["managementPolicies"] = json!(["*"]);

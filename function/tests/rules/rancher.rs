@@ -159,3 +159,19 @@ fn what_the_platform_says_of_the_server_reaches_the_chart() {
     let known = ["clustername", "createOwner", "insecure", "rancher", "targetnamespace", "vclusterReleaseName"];
     assert_eq!(given.as_object().expect("values").keys().collect::<Vec<_>>(), known);
 }
+
+#[test]
+fn the_job_gets_in_where_the_vclusters_own_policy_shuts_it_out() {
+    for (chart, distro, opens) in [("0.30.5", "k8s", false), ("0.32.3", "k8s", true), ("0.36.1", "k8s", true)] {
+        let mut world = World::of(chart, distro);
+        world.settle();
+        let policy = |world: &World| values(&world.desired("rancher").expect("desired"))["networkPolicy"].clone();
+        assert_eq!(policy(&world), Value::Null, "{chart}: alone it would shut out everybody else");
+        let shut = world.with(|w| {
+            w.input["defaults"]["values"] = json!({"policies": {"networkPolicy": {"enabled": true}}});
+            w.input["charts"]["vcluster"]["upgrade"] = json!("Always");
+        });
+        let wanted = if opens { json!({"enabled": true}) } else { Value::Null };
+        assert_eq!(policy(&shut), wanted, "{chart}");
+    }
+}
