@@ -55,8 +55,9 @@ impl Bench {
     }
 
     async fn back_up(&self) -> Result<Signed, Error> {
-        let catalog = Catalog::load(&self.store).await?;
-        backup::once(&self.config, &catalog, &self.trust(), &self.store, &self.place).await
+        let trust = self.trust();
+        let catalog = Catalog::load_for_writer(&self.store, &trust, &self.config.cluster).await?;
+        backup::once(&self.config, &catalog, &trust, &self.store, &self.place).await
     }
 
     async fn catalog(&self) -> Catalog {

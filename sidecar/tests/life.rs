@@ -5,7 +5,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::{Database, Pod};
+use common::{Database, NOBODY, Pod, on_s3};
 use vcluster_proto::{settings::Bootstrap, status::State};
 
 #[test]
@@ -74,7 +74,7 @@ fn run_survives_every_bad_setting_and_is_well_when_it_is_mended() {
             |p| std::fs::rename(p.path("data/state.db"), p.path("away.db")).expect("moved"),
             |p| std::fs::rename(p.path("away.db"), p.path("data/state.db")).expect("moved"),
         ),
-        ("StoreUnavailable", |p| p.write_settings(s3), |p| p.write_settings(|_| {})),
+        ("StoreUnavailable", |p| p.write_settings(|s| on_s3(s, NOBODY)), |p| p.write_settings(|_| {})),
         ("BadSettings", |p| p.write_settings(|s| s.store.url = "ftp://x".into()), |p| p.write_settings(|_| {})),
     ];
     for (reason, damage, mend) in cases {
@@ -93,12 +93,6 @@ fn run_survives_every_bad_setting_and_is_well_when_it_is_mended() {
         let complaints = log.lines().filter(|line| line.contains("\"ERROR\"")).count();
         assert!((1..=2).contains(&complaints), "{reason}: said {complaints} times\n{log}");
     }
-}
-
-/// An endpoint nobody listens on.
-fn s3(settings: &mut vcluster_proto::settings::Settings) {
-    settings.store.url = "s3://shop".into();
-    settings.store.endpoint = Some("http://127.0.0.1:9".into());
 }
 
 #[test]
@@ -160,7 +154,7 @@ fn a_store_that_is_not_there_yet_is_waited_for() {
     let pod = Pod::new();
     std::fs::create_dir(pod.path("store")).expect("made");
     pod.write_settings(|settings| {
-        s3(settings);
+        on_s3(settings, NOBODY);
         settings.store.registration = Some("vcluster-platform/shop-s3".into());
     });
     let mut init = pod.start(&["restore", "--init"]);
@@ -283,16 +277,7 @@ fn a_single_backup_that_cannot_reach_run_is_refused_and_the_chain_stays_one() {
 fn a_hanging_store_does_not_hold_up_the_way_out() {
     // Accepts connections and never answers: the worst a store can do.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let pod = Pod::new();
-    pod.database().write(10);
-    pod.write_settings(|settings| {
-        settings.store.url = "s3://shop".into();
-        settings.store.endpoint = Some(format!("http://{}", listener.local_addr().expect("an address")));
-    });
-    for (name, value) in [("s3accesskey", "user"), ("s3secretkey", "password")] {
-        std::fs::create_dir_all(pod.path("config/s3")).expect("made");
-        std::fs::write(pod.path("config/s3").join(name), value).expect("written");
-    }
+    let pod = Pod::on_s3(&listener.local_addr().expect("an address").to_string());
     let running = pod.start(&["run"]);
     let (_held, _) = listener.accept().expect("it asks the store");
     let (code, log) = running.terminate();

@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::{PATIENCE, Pod, Running};
+use common::{NOBODY, PATIENCE, Pod, Running, on_s3};
 use vcluster_proto::status::State;
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -290,10 +290,7 @@ fn settings_that_kubelet_swaps_are_followed_through_good_and_bad() {
     let bad: [(&str, Break); 4] = [
         ("NoKey", |s| s.backup.recipients.clear()),
         ("BadSettings", |s| s.store.url = "s3:///".into()),
-        ("StoreUnavailable", |s| {
-            s.store.url = "s3://shop".into();
-            s.store.endpoint = Some("http://127.0.0.1:9".into());
-        }),
+        ("StoreUnavailable", |s| on_s3(s, NOBODY)),
         ("BadSettings", |s| s.store.url.clear()),
     ];
     for (number, (reason, damage)) in bad.into_iter().enumerate() {

@@ -8,25 +8,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::Pod;
-use vcluster_proto::{settings::Settings, status::State};
-
-/// A pod whose store is an S3 at this address.
-fn on_s3(address: &str) -> Pod {
-    let pod = Pod::new();
-    pod.database().write(10);
-    pod.write_settings(|settings| s3(settings, address));
-    std::fs::create_dir_all(pod.path("config/s3")).expect("made");
-    for (name, value) in [("s3accesskey", "user"), ("s3secretkey", "password")] {
-        std::fs::write(pod.path("config/s3").join(name), value).expect("written");
-    }
-    pod
-}
-
-fn s3(settings: &mut Settings, address: &str) {
-    settings.store.url = "s3://shop".into();
-    settings.store.endpoint = Some(format!("http://{address}"));
-}
+use common::{NOBODY, Pod, on_s3};
+use vcluster_proto::status::State;
 
 #[test]
 #[ignore = "waits as long as a store is waited for"]
@@ -43,7 +26,7 @@ fn a_command_whose_store_hangs_gives_up_with_a_sentence() {
             }
         }
     });
-    let pod = on_s3(&address);
+    let pod = Pod::on_s3(&address);
     let commands: Vec<&[&str]> = vec![&["list"], &["status"], &["verify"], &["backup"], &["restore", "--force"]];
     std::thread::scope(|scope| {
         for arguments in &commands {
@@ -70,7 +53,7 @@ const TROUBLES: [Trouble; 8] = [
     ("BadSettings", |p| p.write_settings(|s| s.backup.recipients = vec!["age1nobody".into()])),
     ("BadSettings", |p| std::fs::write(p.path("config/key/passphrase"), "beside recipients").expect("written")),
     ("NoKey", |p| p.write_settings(|s| s.backup.recipients.clear())),
-    ("StoreUnavailable", |p| p.write_settings(|s| s3(s, "127.0.0.1:9"))),
+    ("StoreUnavailable", |p| p.write_settings(|s| on_s3(s, NOBODY))),
     ("FileError", |p| std::fs::write(p.path("store"), "no folder").expect("written")),
 ];
 

@@ -176,6 +176,7 @@ mod tests {
     use std::sync::Arc;
 
     use object_store::memory::InMemory;
+    use proptest::prelude::*;
 
     use super::{super::tests::only, *};
     use crate::{
@@ -266,5 +267,54 @@ mod tests {
         assert_eq!(heads(&trusted), ["b/00000005"]);
         assert_eq!(read.rejected.len(), 1);
         assert_eq!(trusted.chain(trusted.heads()[0]).expect("whole").len(), 6);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+        #[test]
+        fn a_writer_learns_what_it_would_from_everything(
+            steps in proptest::collection::vec((0..5_usize, 1..8_usize, any::<bool>()), 1..7),
+            holes in proptest::collection::vec(any::<prop::sample::Index>(), 0..4),
+        ) {
+            let ((_dir, signer), (_theirs, forger)) = (signer(), signer());
+            let trust = only(&signer);
+            let store = Store::over(Arc::new(InMemory::new()), "memory:");
+            let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+            runtime.block_on(async {
+                let mut writer = Writer { store: store.clone(), signer, newest: None };
+                for (nth, (full, count, planted)) in steps.iter().enumerate() {
+                    let generation = format!("g{nth}");
+                    let mut kinds = vec![Kind::Delta; *count];
+                    if let Some(kind) = kinds.get_mut(if nth == 0 { 0 } else { *full }) {
+                        *kind = Kind::Full;
+                    }
+                    writer.put(&generation, &kinds).await;
+                    if *planted {
+                        let mut manifest = example(&generation, 9);
+                        manifest.data.key = format!("v1/full/{generation}/00000009.x");
+                        put(&store, &forger, &manifest).await;
+                    }
+                }
+                let mut keys: Vec<String> = store.list(ROOT).await.expect("listed");
+                keys.retain(|key| key.ends_with(".json"));
+                keys.sort();
+                for hole in &holes {
+                    store.delete(hole.get(keys.as_slice()).as_str()).await.expect("deleted");
+                }
+                let all = Catalog::load(&store).await.expect("loaded");
+                let read = Catalog::load_for_writer(&store, &trust, &cluster()).await.expect("loaded");
+                let views = |catalog: &Catalog| {
+                    let own = catalog.filter(|e| trust.covers(&e.signer));
+                    let ids = |entries: Vec<&Signed>| entries.iter().map(|e| e.manifest.id()).collect::<Vec<_>>();
+                    let chain = match own.heads()[..] {
+                        [head] => catalog.chain(head).map(ids).map_err(|e| e.to_string()),
+                        _ => Ok(Vec::new()),
+                    };
+                    let oldest = own.entries.iter().map(|e| e.manifest.time).min();
+                    (ids(catalog.ends()), ids(own.ends()), ids(own.heads()), chain, oldest)
+                };
+                assert_eq!(views(&read), views(&all));
+            });
+        }
     }
 }

@@ -36,6 +36,8 @@ pub(super) struct Memory {
     /// Manifests that were read; none ever changes, so each is read once. None without rules, or without the right to
     /// remove: their number has no end then.
     known: Catalog,
+    /// The store has let us remove something.
+    may_remove: bool,
     /// Generations that this cluster wrote.
     pub(super) own: BTreeSet<String>,
     said: Said,
@@ -77,9 +79,13 @@ impl Daemon {
         self.look_for_oldest(store, &listed).await?;
         let known = std::mem::take(&mut self.pruning.known);
         let Some(rules) = &config.retention else { return Ok(None) };
-        if let Some(refused) = prune::refusal(store).await? {
+        // Asked until the answer is yes: in a bucket that keeps versions the question itself leaves one.
+        if !self.pruning.may_remove
+            && let Some(refused) = prune::refusal(store).await?
+        {
             return Ok(Some(prune::no_right(&refused)));
         }
+        self.pruning.may_remove = true;
         let catalog = Catalog::load_listed(store, prune::keys(&listed), known).await?;
         let trust = self.trust(config);
         let own = |e: &Signed| trust.covers(&e.signer) && config.cluster.owns(&e.manifest);
@@ -100,7 +106,9 @@ impl Daemon {
                 "old backups removed"
             );
         }
-        if removed.refused.is_none() && removed.held == 0 {
+        if removed.refused.is_some() {
+            (self.pruning.may_remove, self.pruning.known) = (false, Catalog::default());
+        } else if removed.held == 0 {
             self.status.oldest = oldest;
             self.status.stored_bytes = self.status.stored_bytes.map(|stored| stored.saturating_sub(removed.bytes));
         }

@@ -127,8 +127,10 @@ impl Line {
         }
         let cluster = Cluster { key: "shop".into(), uid: "uid-1".into(), ..Cluster::default() };
         if self.lineage.is_none() {
-            let (catalog, data, now) = (self.catalog(), self.data(), self.clock);
-            let begun = Lineage::begin(&catalog, &self.trust(), &cluster, &self.recipients, &data, now);
+            let trust = self.trust();
+            let load = Catalog::load_for_writer(&self.store, &trust, &cluster);
+            let (catalog, data, now) = (self.runtime.block_on(load).expect("a catalog"), self.data(), self.clock);
+            let begun = Lineage::begin(&catalog, &trust, &cluster, &self.recipients, &data, now);
             self.lineage = Some(begun.expect("begun"));
         }
         let place = Place { data_dir: self.data(), spool_dir: self.path("spool") };

@@ -61,6 +61,18 @@ impl Pod {
         std::fs::write(self.path("config/settings/settings.yaml"), settings.to_yaml().expect("YAML")).expect("written");
     }
 
+    /// A pod with a database whose store is an S3 at this address.
+    pub fn on_s3(address: &str) -> Self {
+        let pod = Self::new();
+        pod.database().write(10);
+        pod.write_settings(|settings| on_s3(settings, address));
+        std::fs::create_dir_all(pod.path("config/s3")).expect("made");
+        for (name, value) in [("s3accesskey", "user"), ("s3secretkey", "password")] {
+            std::fs::write(pod.path("config/s3").join(name), value).expect("written");
+        }
+        pod
+    }
+
     /// Mounts the identity, as a person's Secret would.
     pub fn give_identity(&self) {
         std::fs::copy(self.path("identity"), self.path("config/key/identity")).expect("copied");
@@ -167,6 +179,15 @@ impl Pod {
             .collect()
     }
 }
+
+/// An S3 at this address.
+pub fn on_s3(settings: &mut Settings, address: &str) {
+    settings.store.url = "s3://shop".into();
+    settings.store.endpoint = Some(format!("http://{address}"));
+}
+
+/// Nobody listens there.
+pub const NOBODY: &str = "127.0.0.1:9";
 
 fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
     let Ok(entries) = std::fs::read_dir(folder) else { return };
