@@ -24,7 +24,7 @@ use crate::{
     payload::{self, PkiFile},
     plan::{self, Frame, Why},
     requests::Ledger,
-    seal::{Digest, Sealer, sha256},
+    seal::{Digest, Effort, Sealer, sha256},
     sqlite::{Live, Pages, Snapshot},
     store,
     table::{self, Table},
@@ -183,7 +183,7 @@ impl Pass<'_> {
         let table = u64::from(self.snapshot.page_count) * LEAF_BYTES as u64;
         let needed = last.unwrap_or(self.snapshot.size() / USUAL_SHARE) + table;
         check_spool(&rustix::fs::statvfs(self.spool_dir).map_err(|e| failed(e.into()))?, needed).map_err(failed)?;
-        let (mut sealer, mut table) = self.begin()?;
+        let (mut sealer, mut table) = self.begin(Effort::Quick)?;
         let modified = u64::try_from(self.time.as_second()).unwrap_or(0);
         self.snapshot.pages(|pages| {
             let mut database = Stream { pages, table: &mut table, offset: 0, failure: None };
@@ -201,7 +201,7 @@ impl Pass<'_> {
     /// What has changed since the parent; nothing if that is so much that a full costs less.
     fn changes(&self, kind: Kind, base: &Base) -> Result<Option<Body>, Error> {
         let failed = |source| spool_failed(self.spool_dir, source);
-        let (mut sealer, mut table) = self.begin()?;
+        let (mut sealer, mut table) = self.begin(Effort::Usual)?;
         let parent = base.table(kind);
         let (mut before, mut at_full) = (parent.leaves(), base.table(Kind::Diff).leaves());
         let mut since_full = 0;
@@ -230,11 +230,12 @@ impl Pass<'_> {
         Ok(Some(Body { kind, changed: Some(changed), sealer, table }))
     }
 
-    fn begin(&self) -> Result<(Sealer<File>, table::Writer), Error> {
+    fn begin(&self, effort: Effort) -> Result<(Sealer<File>, table::Writer), Error> {
         let Frame { page_size, pki, sealed_for, .. } = self.frame;
         let head = table::Head::new(*page_size, self.snapshot.page_count, pki, sealed_for);
         let failed = |source| spool_failed(self.spool_dir, source);
-        let sealer = Sealer::new(self.lineage.sealed_for(), store::spool(self.spool_dir)?).map_err(failed)?;
+        let spool = store::spool(self.spool_dir)?;
+        let sealer = Sealer::new(self.lineage.sealed_for(), spool, effort).map_err(failed)?;
         let table = table::Writer::new(store::spool(self.spool_dir)?, head).map_err(failed)?;
         Ok((sealer, table))
     }

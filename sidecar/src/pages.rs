@@ -17,11 +17,13 @@ pub type Leaf = [u8; LEAF_BYTES];
 /// The digest of one page at its place; page numbers begin at 1.
 #[must_use]
 pub fn leaf(number: u32, page: &[u8]) -> Leaf {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(&number.to_le_bytes());
-    hasher.update(page);
+    // In one piece: given in two, the page would lie across the hash's chunks, and it would take them one by one instead of
+    // side by side: ten times as long.
+    let mut bytes = Vec::with_capacity(size_of_val(&number) + page.len());
+    bytes.extend_from_slice(&number.to_le_bytes());
+    bytes.extend_from_slice(page);
     let mut leaf = [0; LEAF_BYTES];
-    leaf.copy_from_slice(&hasher.finalize().as_bytes()[..LEAF_BYTES]);
+    leaf.copy_from_slice(&blake3::hash(&bytes).as_bytes()[..LEAF_BYTES]);
     leaf
 }
 

@@ -2,7 +2,7 @@
 //! other, both stream, neither holds more than its windows.
 //!
 //! ```text
-//! bytes -> zstd (level 3) -> age (recipients) -> counted and digested -> writer
+//! bytes -> zstd -> age (recipients) -> counted and digested -> writer
 //! ```
 //!
 //! Age is left out where a person has asked for backups that anybody can read; the manifest says so, and nothing else
@@ -16,7 +16,6 @@ use ring::digest::{Context, SHA256};
 
 use crate::{error::Error, keys::Identities, manifest::Manifest};
 
-const COMPRESSION_LEVEL: i32 = 3;
 /// A stored object may ask a reader for at most this zstd window: 2^23 = 8 MiB.
 const WINDOW_LOG_MAX: u32 = 23;
 
@@ -80,6 +79,24 @@ pub enum For<'a> {
     Nobody,
 }
 
+/// How hard compression tries; a reader need not know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effort {
+    /// A third of the time for a tenth more bytes: for all of a database, since its writers may wait for the end.
+    Quick,
+    /// For the few pages that have changed.
+    Usual,
+}
+
+impl Effort {
+    fn level(self) -> i32 {
+        match self {
+            Self::Quick => 1,
+            Self::Usual => 3,
+        }
+    }
+}
+
 /// A writer that seals what is written to it.
 pub struct Sealer<W: Write> {
     zstd: zstd::Encoder<'static, Cover<W>>,
@@ -112,7 +129,7 @@ impl<W: Write> Sealer<W> {
     ///
     /// # Errors
     /// An empty list of recipients, or the writer fails.
-    pub fn new(sealed_for: For<'_>, writer: W) -> io::Result<Self> {
+    pub fn new(sealed_for: For<'_>, writer: W, effort: Effort) -> io::Result<Self> {
         let writer = Digesting::new(writer);
         let cover = match sealed_for {
             For::Recipients(recipients) => {
@@ -122,7 +139,7 @@ impl<W: Write> Sealer<W> {
             }
             For::Nobody => Cover::None(writer),
         };
-        Ok(Self { zstd: zstd::Encoder::new(cover, COMPRESSION_LEVEL)? })
+        Ok(Self { zstd: zstd::Encoder::new(cover, effort.level())? })
     }
 
     /// Ends both streams; gives the writer back with size and digest of the ciphertext.
@@ -196,7 +213,8 @@ mod tests {
     use super::*;
 
     fn seal(bytes: &[u8], identity: &x25519::Identity) -> (Vec<u8>, Digest) {
-        let mut sealer = Sealer::new(For::Recipients(&[identity.to_public()]), Vec::new()).expect("sealer");
+        let mut sealer =
+            Sealer::new(For::Recipients(&[identity.to_public()]), Vec::new(), Effort::Usual).expect("sealer");
         sealer.write_all(bytes).expect("written");
         sealer.finish().expect("finished")
     }
@@ -222,7 +240,7 @@ mod tests {
 
     #[test]
     fn only_a_manifest_makes_a_reader_do_without_a_key() {
-        let mut sealer = Sealer::new(For::Nobody, Vec::new()).expect("sealer");
+        let mut sealer = Sealer::new(For::Nobody, Vec::new(), Effort::Usual).expect("sealer");
         sealer.write_all(b"state").expect("written");
         let (plain, _) = sealer.finish().expect("finished");
         let nobody = Identities::default();
@@ -236,7 +254,7 @@ mod tests {
         assert_eq!(read(&manifest, &plain).expect("opens").expect("reads"), b"state");
         let (sealed, _) = seal(b"state", &x25519::Identity::generate());
         assert!(!matches!(read(&manifest, &sealed), Ok(Ok(_))), "an age file is no compression");
-        assert!(Sealer::new(For::Recipients(&[]), Vec::new()).is_err(), "an empty list is not nobody");
+        assert!(Sealer::new(For::Recipients(&[]), Vec::new(), Effort::Usual).is_err(), "an empty list is not nobody");
     }
 
     #[test]

@@ -168,12 +168,13 @@ impl Store {
         let failed = |e| self.error("put", key, &e);
         let mut in_flight = FuturesUnordered::new();
         loop {
+            // Before the next is read: no more parts are in memory than on their way.
+            if in_flight.len() == PARTS_IN_FLIGHT {
+                in_flight.try_next().await.map_err(failed)?;
+            }
             let bytes = read_up_to(file, PART_BYTES)?;
             if bytes.is_empty() {
                 break;
-            }
-            if in_flight.len() == PARTS_IN_FLIGHT {
-                in_flight.try_next().await.map_err(failed)?;
             }
             in_flight.push(upload.put_part(bytes.into()));
         }

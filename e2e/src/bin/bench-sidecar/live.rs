@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use crate::{
     contender::{Contender, Cost, Program},
     database::Found,
-    load::{Done, Load},
+    load::{Acknowledged, Done, Load},
     workload::Workload,
 };
 
@@ -153,7 +153,12 @@ fn holes(found: &Found, done: &Done) -> usize {
     let deleted: std::collections::BTreeSet<&str> =
         known.clone().filter(|write| write.is_deletion).map(|write| &*write.key).collect();
     let gone = |key: &str, revision: i64| found.keys.get(key).is_none_or(|newest| *newest < revision);
-    known.filter(|write| !deleted.contains(&*write.key) && gone(&write.key, write.revision)).count()
+    let holes = known.filter(|write| !deleted.contains(&*write.key) && gone(&write.key, write.revision));
+    let said = |write: &&Acknowledged| {
+        let (key, revision, there) = (&write.key, write.revision, found.keys.get(&write.key));
+        eprintln!("not there: {key} at {revision}, but {there:?}; the newest is {}", found.revision);
+    };
+    holes.inspect(said).count()
 }
 
 impl Side {

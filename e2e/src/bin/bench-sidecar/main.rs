@@ -51,10 +51,10 @@ struct Arguments {
     #[arg(long, default_value = "15s")]
     interval: String,
     /// Seconds with the first copy in them
-    #[arg(long, default_value_t = 60)]
+    #[arg(long, default_value_t = 45)]
     first: u64,
     /// Seconds after that
-    #[arg(long, default_value_t = 180)]
+    #[arg(long, default_value_t = 120)]
     steady: u64,
     /// Backups of the day that is not waited for
     #[arg(long, default_value_t = 1440, value_parser = clap::value_parser!(u64).range(2..))]
