@@ -1,4 +1,4 @@
-//! What is in a store, and what of it can be restored. Pure but for [`load`], which only lists and reads.
+//! What is in a store, and what of it can be restored. Pure but for its loading, which only lists and reads.
 //!
 //! "Newest" follows the manifests' own chain (generation and sequence, `supersedes`), never clocks: a head is a manifest
 //! that no other one follows. Two heads are two writers.
