@@ -199,6 +199,12 @@ impl Observed {
         self.release(resource).map(|object| (object.text("/apiVersion"), object.text("/kind")))
     }
 
+    /// Whether one of our Usages is there and has a refused deletion done again when it goes.
+    pub(crate) fn replays(&self, usage: &'static str) -> bool {
+        let replay = self.release(usage).and_then(|object| read::at(&object.0.object, "/spec/replayDeletion"));
+        replay.and_then(Value::as_bool) == Some(true)
+    }
+
     /// Looks whether what is there can be ours to go on with.
     ///
     /// # Errors
