@@ -137,6 +137,11 @@ impl<'a> Release<'a> {
         conditions.into_iter().flatten().any(|c| is(c, "type", "Ready") && is(c, "status", "True"))
     }
 
+    /// Whether it was told to begin a failed revision anew.
+    pub(crate) fn rolls_back(self) -> bool {
+        self.0.object.get("spec").is_some_and(|spec| spec.get("rollbackLimit").is_some())
+    }
+
     /// What it says of its chart.
     pub fn chart(self, pointer: &str) -> Option<&'a str> {
         let text = read::at(read::at(&self.0.object, "/spec/forProvider/chart")?, pointer)?.as_str()?;

@@ -107,7 +107,7 @@ pub fn render(xr: &Xr, platform: &Platform, observed: &Observed, now: Timestamp)
     if order.backup || observed.release(S3).is_some() {
         let trust = origin.as_ref().map(|origin| restore::keys_of(origin, observed.origin.as_deref()));
         let asked = s3::Asked { request, trust: &trust.unwrap_or_default(), shut };
-        objects.insert(S3, s3::release(xr, platform, &order, asked)?);
+        objects.insert(S3, s3::release(xr, platform, &order, observed.release(S3), asked)?);
     }
     let need = keys::Need { order: &order, platform, request, report: &report, observed };
     if let Some(keys) = keys::release(need) {
