@@ -30,6 +30,8 @@ pub struct Catalog {
     pub rejected: Vec<String>,
     /// Keys of data objects that a manifest names and the store does not list.
     missing: BTreeSet<String>,
+    /// Keys of those that turned out to be no manifests, and why, while a [`Catalog::refresh`] is not at its end.
+    bent: BTreeMap<String, String>,
     store: String,
 }
 
@@ -48,14 +50,15 @@ impl Catalog {
     /// A catalog of these manifests.
     #[must_use]
     pub fn new(entries: Vec<Signed>, rejected: Vec<String>, store: &str) -> Self {
-        Self { entries, rejected, missing: BTreeSet::new(), store: store.to_owned() }
+        Self { entries, rejected, store: store.to_owned(), ..Self::default() }
     }
 
     /// Only what `keep` says.
     #[must_use]
     pub fn filter(&self, keep: impl Fn(&Signed) -> bool) -> Self {
         let entries = self.entries.iter().filter(|e| keep(e)).cloned().collect();
-        Self { entries, rejected: self.rejected.clone(), missing: self.missing.clone(), store: self.store.clone() }
+        let (rejected, missing, store) = (self.rejected.clone(), self.missing.clone(), self.store.clone());
+        Self { entries, rejected, missing, bent: BTreeMap::new(), store }
     }
 
     /// Everything a restore of this backup reads, in that order: a full, at most one diff, at most [`MOST_DELTAS`]

@@ -118,7 +118,6 @@ pub struct Lineage {
     base: Option<Base>,
     /// Only with a passphrase.
     key: Option<GenerationKey>,
-    key_is_stored: bool,
     /// Nobody, if there are none; never of an empty list.
     recipients: Option<Vec<x25519::Recipient>>,
     fingerprint: String,
@@ -166,7 +165,6 @@ impl Lineage {
             heads: heads.into_iter().collect(),
             base,
             key,
-            key_is_stored: false,
             recipients: list,
             fingerprint: recipients.fingerprint(),
         })
@@ -266,12 +264,12 @@ impl Lineage {
         if self.is_new() || kind == Kind::Full { &self.ends } else { &self.heads }
     }
 
-    async fn store_key(&mut self, store: &Store, kind: Kind) -> Result<Option<String>, Error> {
+    async fn store_key(&self, store: &Store, kind: Kind) -> Result<Option<String>, Error> {
         let Some(key) = &self.key else { return Ok(None) };
         let object = self.identity_key();
-        if !self.key_is_stored {
+        if self.is_new() {
+            // With each try of the first backup: nothing names it yet, and what nobody names is removed after a day.
             put_same(store, &object, &key.sealed).await?;
-            self.key_is_stored = true;
         } else if kind == Kind::Full {
             // A bucket's rules go by age, and it must outlive every full of its generation.
             store.renew(&object, &key.sealed).await?;
@@ -354,4 +352,28 @@ fn generation(now: Timestamp) -> Result<String, Error> {
     let mut random = [0; 10];
     SystemRandom::new().fill(&mut random).map_err(|_| Error::Usage("the system has no random numbers".into()))?;
     Ok(format!("{}-{}", now.strftime("%Y%m%dT%H%M%SZ"), BASE32_NOPAD.encode(&random).to_ascii_lowercase()))
+}
+
+#[cfg(test)]
+mod tests {
+    use object_store::memory::InMemory;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_identity_is_put_with_each_try_until_a_manifest_names_it() {
+        let store = Store::over(Arc::new(InMemory::new()), "memory:");
+        let (catalog, cluster, dir) = (Catalog::default(), Cluster::default(), tempfile::tempdir().expect("tempdir"));
+        let passphrase = Recipients::Passphrase("a passphrase".to_owned().into());
+        let begun = Lineage::begin(&catalog, &Trust::Any, &cluster, &passphrase, dir.path(), Timestamp::UNIX_EPOCH);
+        let lineage = begun.expect("begun");
+        let key = lineage.store_key(&store, Kind::Full).await.expect("put").expect("a key");
+        let sealed = store.get_small(&key).await.expect("there");
+        // The manifest is refused for a day, and a prune elsewhere removes what nobody names.
+        store.delete(&key).await.expect("deleted");
+        for _ in 0..2 {
+            lineage.store_key(&store, Kind::Full).await.expect("put");
+            assert_eq!(store.get_small(&key).await.expect("there again"), sealed);
+        }
+    }
 }

@@ -4,7 +4,7 @@
 mod command;
 mod released;
 
-use std::collections::HashSet;
+use std::{collections::HashSet, time::Instant};
 
 use futures::StreamExt;
 use jiff::{SignedDuration, Timestamp};
@@ -37,6 +37,8 @@ pub struct Removed {
     pub held: usize,
     /// We may not remove anything; the store's sentence.
     pub refused: Option<String>,
+    /// There was no time for all of it; another prune does the rest.
+    pub unfinished: bool,
 }
 
 /// The keys of a listing.
@@ -80,11 +82,18 @@ pub async fn refusal(store: &Store) -> Result<Option<String>, Error> {
     }
 }
 
-/// Removes what the plan lets go, and the orphans. A store that refuses is asked no further.
+/// Removes what the plan lets go, and the orphans. A store that refuses is asked no further. Nothing new is begun after
+/// `until`, but the data of a manifest that is gone goes with it.
 ///
 /// # Errors
 /// The store fails in another way than by refusing.
-pub async fn carry_out(store: &Store, plan: &Plan, orphans: &[Listed]) -> Result<Removed, Error> {
+pub async fn carry_out(
+    store: &Store,
+    plan: &Plan,
+    orphans: &[Listed],
+    until: Option<Instant>,
+) -> Result<Removed, Error> {
+    let is_over = || until.is_some_and(|until| Instant::now() >= until);
     let mut removed = Removed::default();
     let mut data = Vec::new();
     let mut stays: HashSet<&str> = HashSet::new();
@@ -106,13 +115,16 @@ pub async fn carry_out(store: &Store, plan: &Plan, orphans: &[Listed]) -> Result
                 stays.extend(signed.manifest.parent.as_ref().map(|parent| &*parent.digest));
             }
         }
+        if is_over() {
+            break;
+        }
     }
     removed.backups = data.len();
     if removed.refused.is_some() {
         return Ok(removed);
     }
     let data = data.into_iter().map(|data| (data.key.as_str(), data.size, false));
-    let rest = orphans.iter().map(|orphan| (orphan.key.as_str(), orphan.size, true));
+    let rest = orphans.iter().take_while(|_| !is_over()).map(|orphan| (orphan.key.as_str(), orphan.size, true));
     let mut removals = futures::stream::iter(data.chain(rest))
         .map(|(key, size, orphan)| async move { (gone(store.delete(key).await), size, orphan) })
         .buffer_unordered(AT_ONCE);
@@ -127,6 +139,7 @@ pub async fn carry_out(store: &Store, plan: &Plan, orphans: &[Listed]) -> Result
             Gone::Refused(refused) => removed.refused = Some(refused),
         }
     }
+    removed.unfinished = is_over();
     Ok(removed)
 }
 
@@ -146,9 +159,10 @@ fn gone(outcome: Result<(), Error>) -> Result<Gone, Error> {
 }
 
 /// Objects of our naming that nothing names: the rest of interrupted backups and prunes, identities of generations that
-/// are gone, probes of `check`. While an earlier life is kept for people to decide about, nothing counts as one.
+/// are gone, probes of `check`. While an earlier life is kept for people to decide about, nothing counts as one; nor does
+/// anything of the generation that is being written, whose first manifest may have been refused for a day.
 #[must_use]
-pub fn orphans(listed: &[Listed], plan: &Plan, now: Timestamp) -> Vec<Listed> {
+pub fn orphans(listed: &[Listed], plan: &Plan, running: Option<&str>, now: Timestamp) -> Vec<Listed> {
     if !plan.earlier_lives().is_empty() {
         return Vec::new();
     }
@@ -157,6 +171,7 @@ pub fn orphans(listed: &[Listed], plan: &Plan, now: Timestamp) -> Vec<Listed> {
     let generations: HashSet<&str> = stems.iter().filter_map(|stem| stem.split('/').nth(2)).collect();
     let identities: HashSet<&str> =
         plan.verdicts.iter().filter_map(|verdict| verdict.signed.manifest.identity.as_deref()).collect();
+    let is_running = |key: &str| running.is_some() && key.split('/').nth(2) == running;
     let is_orphan = |key: &str| match key.split('/').collect::<Vec<_>>()[..] {
         ["v1", "check", _] => true,
         ["v1", "full", generation, "identity.age"] => !generations.contains(generation) && !identities.contains(key),
@@ -172,7 +187,7 @@ pub fn orphans(listed: &[Listed], plan: &Plan, now: Timestamp) -> Vec<Listed> {
         _ => false,
     };
     let old = |object: &&Listed| now.duration_since(object.modified) > ORPHAN_AFTER;
-    listed.iter().filter(old).filter(|object| is_orphan(&object.key)).cloned().collect()
+    listed.iter().filter(old).filter(|object| is_orphan(&object.key) && !is_running(&object.key)).cloned().collect()
 }
 
 #[cfg(test)]

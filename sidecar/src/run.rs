@@ -43,7 +43,7 @@ use crate::{
     metrics::Metrics,
     pace::{self, LOCAL_RETRY},
     report::Report,
-    signal,
+    serve, signal,
     signing::Signer,
     sqlite::Live,
     store::{self, Store},
@@ -93,6 +93,7 @@ pub async fn run(options: Options, args: &RunArgs) -> Result<(), Error> {
         }
     };
     daemon.proving.stop();
+    daemon.pruning.stop();
     daemon.last(deadline, through).await;
     Ok(())
 }
@@ -141,6 +142,8 @@ struct Daemon {
     /// What metrics and health endpoints show.
     shown: Arc<Shown>,
     watch: Watch,
+    /// What looks at a restore that is asked for have read; empty without one.
+    looked_through: serve::Known,
     pruning: retention::Memory,
     proving: proving::Proving,
 }
@@ -171,6 +174,7 @@ impl Daemon {
             outcome: None,
             shown: Arc::new(Shown { metrics: Metrics::default(), health: Health::new(Instant::now()) }),
             watch: Watch::new(Instant::now()),
+            looked_through: serve::Known::default(),
             pruning: retention::Memory::default(),
             proving: proving::Proving::new(),
         })

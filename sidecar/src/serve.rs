@@ -41,6 +41,23 @@ pub struct Asked<'a> {
     pub config: &'a Config,
 }
 
+/// Manifests that earlier looks have read, so that the next goes on from there.
+#[derive(Debug, Default)]
+pub struct Known {
+    /// Of the cluster's own store.
+    pub own: Catalog,
+    /// Of another cluster's store that a request names.
+    source: Catalog,
+}
+
+impl Known {
+    /// How many they are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.own.entries.len() + self.source.entries.len()
+    }
+}
+
 /// What the disk says of the request in the settings. With a database that nobody has open its marker is looked at, too:
 /// a program that was killed between its rename and its ledger has served it.
 ///
@@ -96,13 +113,13 @@ fn outcome(from: &str, succeeded: bool, message: String) -> Outcome {
 }
 
 /// A point that was found.
-struct Found {
+struct Found<'a> {
     store: Store,
     /// The point is the last; before it what it builds on.
     chain: Vec<Signed>,
     /// Of the cluster's own store.
     own_store: Store,
-    own: Catalog,
+    own: &'a Catalog,
     trust: Trust,
     served: Ledger,
     seen: i64,
@@ -110,12 +127,17 @@ struct Found {
 }
 
 /// Looks for the point a request means; nothing if a manifest says that it was served.
-async fn find(asked: &Asked<'_>, request: &settings::Restore) -> Result<Option<Found>, Error> {
+async fn find<'a>(
+    asked: &Asked<'_>,
+    request: &settings::Restore,
+    known_manifests: &'a mut Known,
+) -> Result<Option<Found<'a>>, Error> {
     let Asked { options, place, report, config } = asked;
     let trust = config.trust(options, &place.data_dir, report).await?;
     let own_store = config.open_store(Access::Write)?;
-    let own = Catalog::load(&own_store).await?;
-    let served = served(&own, &trust, &config.cluster);
+    known_manifests.own.refresh(&own_store).await?;
+    let own = &known_manifests.own;
+    let served = served(own, &trust, &config.cluster);
     if served.outcome(&request.id).is_some() {
         let mut ledger = Ledger::load(&place.data_dir)?;
         ledger.learn(served.iter());
@@ -127,11 +149,12 @@ async fn find(asked: &Asked<'_>, request: &settings::Restore) -> Result<Option<F
     let (store, catalog, candidates) = match &request.from {
         Some(source) => {
             let store = config.open_source(source)?;
-            let catalog = Catalog::load(&store).await?;
+            known_manifests.source.refresh(&store).await?;
+            let catalog = &known_manifests.source;
             let of_source = catalog.filter(|e| e.manifest.cluster == source.key);
             (store, catalog, of_source)
         }
-        None => (own_store.clone(), own.clone(), own_candidates(&own, &at, config)),
+        None => (own_store.clone(), own, own_candidates(own, &at, config)),
     };
     if request.from.is_none() && at == At::Latest && candidates.entries.iter().any(|e| config.cluster.owns(&e.manifest))
     {
@@ -165,10 +188,10 @@ pub enum Next {
 
 /// Looks at the request in the settings, beside a running vcluster: changes nothing but the ledger, and that only when
 /// the request can never be served.
-pub async fn look(asked: &Asked<'_>) -> Next {
+pub async fn look(asked: &Asked<'_>, known: &mut Known) -> Next {
     let Some(request) = &asked.config.restore else { return Next::Nothing };
     let pending = |message: String| pending(&request.id, message);
-    match can_serve(asked, request).await {
+    match can_serve(asked, request, known).await {
         Ok(Ready::Served(ended)) => Next::Say(ended),
         Ok(Ready::Yes(point)) => {
             Next::Restart(pending(format!("{point} is there; the pod restarts to serve the restore")))
@@ -187,7 +210,7 @@ enum Ready {
     Yes(String),
 }
 
-async fn can_serve(asked: &Asked<'_>, request: &settings::Restore) -> Result<Ready, Error> {
+async fn can_serve(asked: &Asked<'_>, request: &settings::Restore, known: &mut Known) -> Result<Ready, Error> {
     match on_disk(asked, None).await? {
         init::Request::OpenEmpty => return Ok(Ready::Yes("an empty database".into())),
         init::Request::Open | init::Request::Undecided => {}
@@ -197,7 +220,7 @@ async fn can_serve(asked: &Asked<'_>, request: &settings::Restore) -> Result<Rea
     if identities.is_empty() && !asked.config.seals_for_nobody() {
         return Err(Error::NoIdentity { point: request.at.clone() });
     }
-    let Some(found) = find(asked, request).await? else { return Ok(Ready::Served(ended(asked, &request.id)?)) };
+    let Some(found) = find(asked, request, known).await? else { return Ok(Ready::Served(ended(asked, &request.id)?)) };
     let point = found.chain.last().ok_or_else(|| Error::NoRepository { store: found.store.url().to_owned() })?;
     restore::can_open(&found.store, point, &identities).await?;
     Ok(Ready::Yes(format!("backup {}", point.manifest.id())))
@@ -242,10 +265,10 @@ pub fn fail(asked: &Asked<'_>, id: &str, error: &Error) -> Result<status::Restor
 ///
 /// # Errors
 /// The database that was there is there still, and no outcome is recorded.
-pub async fn serve(asked: &Asked<'_>, cancel: &Cancel) -> Result<Option<restore::Outcome>, Error> {
+pub async fn serve(asked: &Asked<'_>, known: &mut Known, cancel: &Cancel) -> Result<Option<restore::Outcome>, Error> {
     let Asked { options, place, config, .. } = asked;
     let Some(request) = &config.restore else { return Ok(None) };
-    let Some(found) = find(asked, request).await? else { return Ok(None) };
+    let Some(found) = find(asked, request, known).await? else { return Ok(None) };
     let identities = config::identities(options, &config::process_environment)?;
     let chain: Vec<&Signed> = found.chain.iter().collect();
     let fetched = restore::fetch(&found.store, &chain, &identities, &place.spool_dir, cancel.clone()).await?;
@@ -262,7 +285,7 @@ pub async fn serve(asked: &Asked<'_>, cancel: &Cancel) -> Result<Option<restore:
 
 /// A restore loses nothing: what is there is backed up once more. A database too broken for that is kept beside anyway,
 /// as every replaced one is; only a store that does not take the backup holds the restore up.
-async fn last_backup(asked: &Asked<'_>, found: &Found) -> Result<Option<Signed>, Error> {
+async fn last_backup(asked: &Asked<'_>, found: &Found<'_>) -> Result<Option<Signed>, Error> {
     match sqlite::find(&asked.place.data_dir)? {
         None => return Ok(None),
         Some((path, _)) if !install::is_database(&path) => {
@@ -271,7 +294,7 @@ async fn last_backup(asked: &Asked<'_>, found: &Found) -> Result<Option<Signed>,
         }
         Some(_) => {}
     }
-    match backup::once(asked.config, &found.own, &found.trust, &found.own_store, asked.place).await {
+    match backup::once(asked.config, found.own, &found.trust, &found.own_store, asked.place).await {
         Ok(signed) => {
             tracing::info!(id = %signed.manifest.id(), "backed up once more before the restore");
             Ok(Some(signed))

@@ -24,12 +24,13 @@ use crate::{
     manifest::Layout,
     report::Report,
     restore::{self, Outcome, Purpose},
-    serve::{self, Asked},
+    serve::{self, Asked, Known},
     signal, sqlite,
     store::{Access, Fault, Store},
+    traffic,
 };
 
-/// How long one look waits for the store, at least.
+/// How long a look waits for a store that says nothing, at least.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// From the signal to the end.
 const CLEAN_UP_WITHIN: Duration = Duration::from_secs(2);
@@ -43,10 +44,11 @@ pub async fn init(options: &Options, args: &RestoreArgs) -> Result<(), Error> {
     let (mut stop, cancel) = (signal::Stop::listen()?, Cancel::default());
     let mut said = String::new();
     let begun = Instant::now();
+    let mut known = Known::default();
     loop {
         let fingerprint = config::fingerprint(options);
         let step = {
-            let mut work = std::pin::pin!(step(options, args, &place, &cancel));
+            let mut work = std::pin::pin!(step(options, args, &place, &mut known, &cancel));
             tokio::select! {
                 step = &mut work => step,
                 () = stop.wait() => {
@@ -98,7 +100,13 @@ impl From<Error> for Wait {
 }
 
 /// One way through the table: what was done, or for what to wait.
-async fn step(options: &Options, args: &RestoreArgs, place: &Place, cancel: &Cancel) -> Result<String, Wait> {
+async fn step(
+    options: &Options,
+    args: &RestoreArgs,
+    place: &Place,
+    known_manifests: &mut Known,
+    cancel: &Cancel,
+) -> Result<String, Wait> {
     if let Some(path) = install::roll_forward(&place.data_dir)? {
         tracing::warn!("a restore that was cut short has been brought to its end: {} is in place", path.display());
     }
@@ -131,30 +139,30 @@ async fn step(options: &Options, args: &RestoreArgs, place: &Place, cancel: &Can
     match decide(&facts) {
         Action::AskStore => {}
         Action::ServeEmpty => return serve_empty(asked).await,
-        Action::Serve => return serve_over(asked, cancel, args.look_every).await,
+        Action::Serve => return serve_over(asked, known_manifests, cancel, args.look_every).await,
         // Before anything that needs the network: every restart of a healthy pod comes this way.
         action => return act_without_store(action),
     }
-    let answer = match tokio::time::timeout(args.look_every.max(ANSWER_WITHIN), ask(&config)).await {
-        Ok(answer) => answer,
-        Err(_) => return Err(silent_store(args.look_every.max(ANSWER_WITHIN))),
+    let silence = args.look_every.max(ANSWER_WITHIN);
+    let Some(answer) = traffic::unless_silent(silence, ask(&config, known_manifests)).await else {
+        return Err(silent_store(silence, known_manifests));
     };
     facts.store = match &answer {
-        Ok((_, catalog)) => store_fact(catalog, &config),
+        Ok(_) => store_fact(&known_manifests.own, &config),
         Err(error) => StoreFact::Unavailable(with_registration(error, &config)),
     };
-    if let (Request::Undecided, Ok((_, catalog)), Some(request)) = (facts.request, &answer, &config.restore) {
+    if let (Request::Undecided, Ok(_), Some(request)) = (facts.request, &answer, &config.restore) {
         let trust = config.trust(options, &place.data_dir, report).await?;
-        let served = serve::served(catalog, &trust, &config.cluster).outcome(&request.id).is_some();
+        let served = serve::served(&known_manifests.own, &trust, &config.cluster).outcome(&request.id).is_some();
         facts.request = if served { Request::Served } else { Request::Open };
     }
     let failed = |error: Error| Wait { message: with_registration(&error, &config), ..Wait::from(error) };
     match (decide(&facts), answer) {
-        (Action::Restore { own }, Ok((store, catalog))) => {
-            let found = Found { asked, store: &store, catalog: &catalog, own };
+        (Action::Restore { own }, Ok(store)) => {
+            let found = Found { asked, store: &store, catalog: &known_manifests.own, own };
             restore_newest(found, cancel).await.map_err(failed)
         }
-        (Action::Serve, _) => match serve::serve(asked, cancel).await.map_err(failed)? {
+        (Action::Serve, _) => match serve::serve(asked, known_manifests, cancel).await.map_err(failed)? {
             Some(restored) => Ok(say_restored(asked, &restored).await),
             None => Err(Wait {
                 reason: "WaitingForStore",
@@ -167,14 +175,19 @@ async fn step(options: &Options, args: &RestoreArgs, place: &Place, cancel: &Can
 }
 
 /// Over a database that is there: whatever fails, it starts, now or after the store's five minutes.
-async fn serve_over(asked: &Asked<'_>, cancel: &Cancel, look_every: Duration) -> Result<String, Wait> {
+async fn serve_over(
+    asked: &Asked<'_>,
+    known_manifests: &mut Known,
+    cancel: &Cancel,
+    look_every: Duration,
+) -> Result<String, Wait> {
     let Some(request) = &asked.config.restore else { return act_without_store(Action::Present) };
-    // A look first, which is bounded; the restore itself takes as long as it takes.
-    let bound = look_every.max(ANSWER_WITHIN);
-    if tokio::time::timeout(bound, ask(asked.config)).await.is_err() {
-        return Err(Wait { database: true, ..silent_store(bound) });
+    // A look first, which ends when the store is silent; the restore itself takes as long as it takes.
+    let silence = look_every.max(ANSWER_WITHIN);
+    if traffic::unless_silent(silence, ask(asked.config, known_manifests)).await.is_none() {
+        return Err(Wait { database: true, ..silent_store(silence, known_manifests) });
     }
-    match serve::serve(asked, cancel).await {
+    match serve::serve(asked, known_manifests, cancel).await {
         Ok(Some(restored)) => Ok(say_restored(asked, &restored).await),
         Ok(None) => act_without_store(Action::Present),
         Err(error) if serve::is_for_later(&error) => {
@@ -201,9 +214,13 @@ async fn serve_empty(asked: &Asked<'_>) -> Result<String, Wait> {
     }
 }
 
-fn silent_store(patience: Duration) -> Wait {
-    let seconds = patience.as_secs();
-    let message = format!("the store has not answered within {seconds} s; check its endpoint and the network");
+fn silent_store(silence: Duration, known: &Known) -> Wait {
+    let seconds = silence.as_secs();
+    let read = match known.count() {
+        0 => String::new(),
+        count => format!("; {count} manifests were read before and are not read again"),
+    };
+    let message = format!("the store has not answered within {seconds} s; check its endpoint and the network{read}");
     Wait { reason: "WaitingForStore", message, database: false }
 }
 
@@ -230,10 +247,10 @@ fn act_without_store(action: Action) -> Result<String, Wait> {
     }
 }
 
-async fn ask(config: &Config) -> Result<(Store, Catalog), Error> {
+async fn ask(config: &Config, known: &mut Known) -> Result<Store, Error> {
     let store = config.open_store(Access::Read)?;
-    let catalog = Catalog::load(&store).await?;
-    Ok((store, catalog))
+    known.own.refresh(&store).await?;
+    Ok(store)
 }
 
 fn store_fact(catalog: &Catalog, config: &Config) -> StoreFact {

@@ -1,7 +1,15 @@
 //! Counts what this process asks of its stores: every call of the library's, whoever made it. Tries that the library
 //! repeats within one call count once.
 
-use std::{fmt, ops::Range, sync::LazyLock};
+use std::{
+    fmt,
+    ops::Range,
+    sync::{
+        Arc, LazyLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -24,6 +32,8 @@ pub struct Traffic {
     pub sent_bytes: Counter,
     /// Bytes of objects that were got.
     pub received_bytes: Counter,
+    /// Calls and pieces of objects that came back, whatever they said.
+    answers: Arc<AtomicU64>,
 }
 
 /// One kind of call.
@@ -49,6 +59,22 @@ impl Traffic {
             Err(_) => "failed",
         };
         self.calls.get_or_create(&Call { operation, outcome }).inc();
+        self.answers.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Does the work for as long as stores answer, however long it takes; none once nothing at all has come back for
+/// `silence`. A limit on the whole would be too short for every store that is large enough.
+pub async fn unless_silent<T>(silence: Duration, work: impl Future<Output = T>) -> Option<T> {
+    let mut work = std::pin::pin!(work);
+    let answers = || traffic().answers.load(Ordering::Relaxed);
+    loop {
+        let before = answers();
+        match tokio::time::timeout(silence, &mut work).await {
+            Ok(done) => return Some(done),
+            Err(_) if answers() == before => return None,
+            Err(_) => {}
+        }
     }
 }
 
@@ -144,6 +170,7 @@ impl<T: ObjectStore> ObjectStore for Counted<T> {
 
 fn note_received(count: u64) {
     traffic().received_bytes.inc_by(count);
+    traffic().answers.fetch_add(1, Ordering::Relaxed);
 }
 
 /// A listing is one call a page of a thousand keys, as S3 bills it; an empty one is one, too.
@@ -195,5 +222,35 @@ impl MultipartUpload for CountedUpload {
         let result = self.0.abort().await;
         traffic().note("abort", &result);
         result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use object_store::{
+        ObjectStoreExt,
+        memory::InMemory,
+        throttle::{ThrottleConfig, ThrottledStore},
+    };
+
+    use super::*;
+
+    /// Gets an object so many times from a store that takes so long for each.
+    async fn get(times: usize, wait_get_per_call: Duration) {
+        let store = InMemory::new();
+        store.put(&Path::from("x"), "x".into()).await.expect("put");
+        let config = ThrottleConfig { wait_get_per_call, ..ThrottleConfig::default() };
+        let store = Counted(ThrottledStore::new(store, config));
+        for _ in 0..times {
+            store.get(&Path::from("x")).await.expect("there");
+        }
+    }
+
+    #[tokio::test]
+    async fn work_goes_on_while_answers_come_and_ends_with_silence() {
+        let silence = Duration::from_secs(1);
+        // In all it takes longer than a silence may.
+        assert!(unless_silent(silence, get(30, Duration::from_millis(50))).await.is_some());
+        assert!(unless_silent(silence, get(1, Duration::from_secs(3600))).await.is_none());
     }
 }

@@ -1,15 +1,20 @@
 //! What grows with the years. Run by hand and by `.ci/run`: `cargo test -p vcluster-backup --test scale -- --ignored`.
 
 mod common;
+#[path = "common/s3.rs"]
+#[allow(dead_code, unreachable_pub, reason = "a module of several tests")]
+mod s3;
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use common::Pod;
 use jiff::SignedDuration;
+use s3::S3;
 use vcluster_backup::{
     manifest::{self, Data, Kind, Signed},
     signing::Signer,
 };
+use vcluster_proto::settings::{Retention, Settings};
 
 /// A week at one backup a minute.
 const BACKUPS: u64 = 10_000;
@@ -19,13 +24,18 @@ fn old_pod() -> Pod {
     let pod = Pod::new();
     pod.database().write(10);
     pod.succeed(&["backup"]);
-    let path = &pod.objects(".json")[0];
+    multiply(&pod, &pod.path("store"), &pod.objects(".json")[0], BACKUPS);
+    pod
+}
+
+/// Makes up so many backups after the one whose manifest this is.
+fn multiply(pod: &Pod, store: &Path, path: &Path, count: u64) {
     let bytes = std::fs::read(path).expect("read");
-    let key = path.strip_prefix(pod.path("store")).expect("below").display().to_string();
+    let key = path.strip_prefix(store).expect("below").display().to_string();
     let mut newest: Signed = manifest::verify(&bytes, &key).expect("verifies");
     let full = newest.manifest.clone();
     let signer = Signer::load_or_make(&pod.path("data")).expect("a signer");
-    for nth in 0..BACKUPS {
+    for nth in 0..count {
         let mut next = full.clone();
         (next.sequence, next.generation) = (nth % 2000 + 1, format!("g{:02}", nth / 2000));
         next.kind = if nth % 60 == 0 { Kind::Full } else { Kind::Delta };
@@ -35,16 +45,15 @@ fn old_pod() -> Pod {
         next.previous = (!follows).then(|| newest.digest.clone());
         let stem = manifest::stem(next.kind, &next.generation, next.sequence);
         next.data = Data { key: format!("{stem}.{}", next.kind.ending(false)), ..full.data.clone() };
-        next.time = full.time.saturating_sub(SignedDuration::from_mins((BACKUPS - nth) as i64)).expect("a time");
+        next.time = full.time.saturating_sub(SignedDuration::from_mins((count - nth) as i64)).expect("a time");
         let bytes = next.sign(&signer).expect("signed");
         for (key, bytes) in [(next.data.key.clone(), &b"x"[..]), (next.key(), &bytes)] {
-            let path = pod.path("store").join(key);
+            let path = store.join(key);
             std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
             std::fs::write(path, bytes).expect("written");
         }
         newest = manifest::verify(&bytes, &next.key()).expect("verifies");
     }
-    pod
 }
 
 /// The most memory a process has had, in bytes.
@@ -72,6 +81,57 @@ fn ten_thousand_backups_are_no_burden_for_the_running_sidecar() {
     println!("peak memory: {} KiB with one backup, {} KiB with {BACKUPS}", peaks[0] >> 10, peaks[1] >> 10);
     // The listing itself is what remains.
     assert!(peaks[1] < peaks[0] + (16 << 20), "{peaks:?}");
+}
+
+#[test]
+#[ignore = "reads from a slow store for most of a minute"]
+fn a_store_that_takes_longer_to_read_than_a_look_is_read_to_its_end() {
+    let folder = tempfile::tempdir().expect("tempdir");
+    let server = S3::start(folder.path());
+    let pod = Pod::on_s3("");
+    for (name, value) in [("s3accesskey", s3::USER), ("s3secretkey", s3::PASSWORD)] {
+        std::fs::write(pod.path("config/s3").join(name), value).expect("written");
+    }
+    let every_second = |settings: &mut Settings| {
+        settings.store.url = format!("s3://{}", s3::BUCKET);
+        settings.store.endpoint = Some(server.endpoint.clone());
+        settings.backup.interval = Duration::from_secs(1);
+    };
+    pod.write_settings(every_second);
+    pod.succeed(&["backup"]);
+    let manifest = server.objects("v1/full").into_iter().find(|path| path.to_string_lossy().ends_with(".json"));
+    multiply(&pod, server.bucket(), &manifest.expect("a manifest"), 1200);
+    // A full of its own after all that is made up.
+    for table in ["pages.newest", "pages.full"] {
+        std::fs::remove_file(pod.path("data/.vcluster-backup").join(table)).expect("removed");
+    }
+    let running = pod.start(&["run"]);
+    let newest = pod.wait_for("a backup", |s| s.newest.is_some()).newest.expect("there");
+    running.terminate();
+    let count = pod.database().count();
+
+    // The volume is lost. Sixteen at once take 12 s, a silence may last 10.
+    pod.lose_data();
+    pod.give_identity();
+    server.delay(Duration::from_millis(160));
+    let mut init = pod.start(&["restore", "--init"]);
+    assert_eq!(init.wait(), Some(0), "{}", init.log());
+    assert_eq!(pod.database().count(), count, "{}", newest.id);
+
+    // Rules that are switched on late: while everything is read, backups go on.
+    pod.write_settings(|settings| {
+        every_second(settings);
+        settings.backup.retention = Some(Retention { keep_last: Some(1), ..Retention::default() });
+    });
+    let running = pod.start(&["run"]);
+    pod.wait_for("a word", |s| s.retention.contains("are being read"));
+    let revision = pod.database().write(1);
+    let status = pod.wait_for("a backup", |s| s.newest.as_ref().is_some_and(|p| p.revision == revision));
+    assert!(status.retention.contains("are being read"), "{}", status.retention);
+    pod.wait("a prune", || running.log().contains("old backups removed"));
+    running.terminate();
+    server.delay(Duration::ZERO);
+    pod.succeed(&["restore", "--output", &pod.text("copy.db"), "--identity", &pod.text("identity")]);
 }
 
 /// SQLite's lock bytes lie at this place of a database that is so large.

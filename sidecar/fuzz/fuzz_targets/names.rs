@@ -24,7 +24,7 @@ fuzz_target!(|text: &str| {
         .iter()
         .map(|name| Listed { key: (*name).to_owned(), size: 1, modified: jiff::Timestamp::UNIX_EPOCH })
         .collect();
-    for orphan in prune::orphans(&listed, &Plan::default(), jiff::Timestamp::MAX) {
+    for orphan in prune::orphans(&listed, &Plan::default(), None, jiff::Timestamp::MAX) {
         assert!(orphan.key.starts_with("v1/") && !orphan.key.ends_with(".json"), "{orphan:?}");
     }
 

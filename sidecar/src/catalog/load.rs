@@ -21,8 +21,9 @@ impl Catalog {
     /// # Errors
     /// The store fails. A broken manifest is no error: it is named in `rejected`.
     pub async fn load(store: &Store) -> Result<Self, Error> {
-        let listed = store.list(ROOT).await?;
-        Self::load_listed(store, listed, Self::default()).await
+        let mut catalog = Self::default();
+        catalog.refresh(store).await?;
+        Ok(catalog)
     }
 
     /// The same of a listing that is at hand; manifests that are known are not read again, since none ever changes.
@@ -32,19 +33,59 @@ impl Catalog {
     pub async fn load_listed(
         store: &Store,
         listed: impl IntoIterator<Item = String>,
-        known: Self,
+        mut known: Self,
     ) -> Result<Self, Error> {
-        let (keys, data) = split(listed);
-        let known = known.entries.into_iter().map(|e| (e.manifest.key(), e)).filter(|(key, _)| keys.contains(key));
-        let mut reading = Reading { entries: known.collect(), rejected: BTreeSet::new() };
-        reading.read(store, keys).await?;
-        Ok(reading.into_catalog(store, &data))
+        known.refresh_listed(store, listed).await?;
+        Ok(known)
+    }
+
+    /// Makes it what the store holds now. When this fails or is given up in the middle, what was read stays, and the next
+    /// call goes on from there: so a store of any size is read to its end, however short each look at it is. Until then
+    /// it is no catalog to judge by.
+    ///
+    /// # Errors
+    /// As [`Catalog::load`].
+    pub async fn refresh(&mut self, store: &Store) -> Result<(), Error> {
+        let listed = store.list(ROOT).await?;
+        self.refresh_listed(store, listed).await
+    }
+
+    /// The same of a listing that is at hand.
+    ///
+    /// # Errors
+    /// As [`Catalog::load`].
+    pub async fn refresh_listed(
+        &mut self,
+        store: &Store,
+        listed: impl IntoIterator<Item = String>,
+    ) -> Result<(), Error> {
+        if self.store != store.url() {
+            *self = Self::new(Vec::new(), Vec::new(), store.url());
+        }
+        let (mut keys, data) = split(listed);
+        self.entries.retain(|entry| keys.remove(&entry.manifest.key()));
+        keys.retain(|key| !self.bent.contains_key(key));
+        let (entries, bent) = (&mut self.entries, &mut self.bent);
+        read(store, keys.into_iter().collect(), |key, found| match found {
+            Ok(signed) => entries.push(signed),
+            Err(why) => drop(bent.insert(key, why)),
+        })
+        .await?;
+        self.entries.sort_by_cached_key(|entry| entry.manifest.key());
+        // What is bent may be mended, so the next call reads it again.
+        self.rejected = std::mem::take(&mut self.bent).into_values().collect();
+        self.note_missing(&data);
+        Ok(())
     }
 
     /// What a writer has to know to go on, and no more: of each generation the first and the last manifest and the
     /// fulls, which name what it follows, and the chain of this cluster's newest backup. What lies in between tells
-    /// nothing else as long as one trusted key wrote the generation. If not, it is read whole: whoever may put into the
-    /// bucket may put a first and a last around ours.
+    /// nothing else as long as one trusted key wrote the generation. If not, or if two bear one number, it is read
+    /// whole: whoever may put into the bucket may put a first and a last around ours, or one beside ours.
+    ///
+    /// It does not see a stranger's manifest where one of ours in the middle has gone, or has been replaced. No later
+    /// generation says that it follows that one, so to those who trust anybody it looks like a second writer. Those who
+    /// trust our keys never see it.
     ///
     /// # Errors
     /// As [`Catalog::load`].
@@ -53,7 +94,9 @@ impl Catalog {
         let generations = by_generation(keys);
         let mut reading = Reading::default();
         reading.read(store, generations.values().flat_map(telling)).await?;
-        let doubtful = generations.values().filter(|named| !reading.is_of_one_writer(telling(named), trust));
+        let doubtful = generations
+            .values()
+            .filter(|named| has_two_of_one_number(named) || !reading.is_of_one_writer(telling(named), trust));
         reading.read(store, doubtful.flatten().map(|named| named.key.clone()).collect::<Vec<_>>()).await?;
         while let Some(Head { generation, sequence, .. }) = reading.missing_link(trust, cluster) {
             let near = sequence.saturating_sub(MOST_DELTAS as u64)..=sequence;
@@ -78,24 +121,16 @@ impl Reading {
     /// Reads those that are not known yet; gives how many turned out to be manifests.
     async fn read(&mut self, store: &Store, keys: impl IntoIterator<Item = String>) -> Result<usize, Error> {
         let keys = keys.into_iter().filter(|key| !self.entries.contains_key(key)).collect();
-        let mut found = 0;
-        let mut objects = std::pin::pin!(store.get_many(keys));
-        while let Some((key, bytes)) = objects.next().await {
-            let verified = match bytes {
-                // Pruned between listing and reading.
-                Err(Error::Store { fault: Fault::NotFound, .. }) => continue,
-                other => other.and_then(|bytes| manifest::verify(&bytes, &key)),
-            };
-            match verified {
-                Ok(signed) => {
-                    found += 1;
-                    self.entries.insert(key, signed);
-                }
-                Err(error @ Error::Damaged { .. }) => drop(self.rejected.insert(error.to_string())),
-                Err(error) => return Err(error),
+        let mut count = 0;
+        read(store, keys, |key, found| match found {
+            Ok(signed) => {
+                count += 1;
+                self.entries.insert(key, signed);
             }
-        }
-        Ok(found)
+            Err(why) => drop(self.rejected.insert(why)),
+        })
+        .await?;
+        Ok(count)
     }
 
     fn is_of_one_writer(&self, keys: impl IntoIterator<Item = String>, trust: &Trust) -> bool {
@@ -133,6 +168,28 @@ impl Reading {
     }
 }
 
+/// Reads manifests and tells each as it comes: what it says, or why it is none.
+async fn read(
+    store: &Store,
+    keys: Vec<String>,
+    mut tell: impl FnMut(String, Result<Signed, String>),
+) -> Result<(), Error> {
+    let mut objects = std::pin::pin!(store.get_many(keys));
+    while let Some((key, bytes)) = objects.next().await {
+        let verified = match bytes {
+            // Pruned between listing and reading.
+            Err(Error::Store { fault: Fault::NotFound, .. }) => continue,
+            other => other.and_then(|bytes| manifest::verify(&bytes, &key)),
+        };
+        match verified {
+            Ok(signed) => tell(key, Ok(signed)),
+            Err(error @ Error::Damaged { .. }) => tell(key, Err(error.to_string())),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
 /// A manifest's key and what it says.
 struct Named {
     key: String,
@@ -166,6 +223,12 @@ fn telling(generation: &Vec<Named>) -> Vec<String> {
     generation.iter().filter(tells).map(|named| named.key.clone()).collect()
 }
 
+/// No writer makes two of one number.
+fn has_two_of_one_number(generation: &[Named]) -> bool {
+    let mut seen = BTreeSet::new();
+    !generation.iter().all(|named| seen.insert(named.sequence))
+}
+
 /// Manifests, and everything else.
 fn split(keys: impl IntoIterator<Item = String>) -> (BTreeSet<String>, BTreeSet<String>) {
     keys.into_iter().partition(|key| key.ends_with(".json"))
@@ -173,9 +236,12 @@ fn split(keys: impl IntoIterator<Item = String>) -> (BTreeSet<String>, BTreeSet<
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use std::{sync::Arc, time::Duration};
 
-    use object_store::memory::InMemory;
+    use object_store::{
+        memory::InMemory,
+        throttle::{ThrottleConfig, ThrottledStore},
+    };
     use proptest::prelude::*;
 
     use super::{super::tests::only, *};
@@ -267,6 +333,60 @@ mod tests {
         assert_eq!(heads(&trusted), ["b/00000005"]);
         assert_eq!(read.rejected.len(), 1);
         assert_eq!(trusted.chain(trusted.heads()[0]).expect("whole").len(), 6);
+    }
+
+    #[tokio::test]
+    async fn what_is_planted_beside_ours_in_the_middle_is_followed_too() {
+        let ((_ours, signer), (_theirs, forger)) = (signer(), signer());
+        let store = Store::over(Arc::new(InMemory::new()), "memory:");
+        let trust = only(&signer);
+        let mut writer = Writer { store: store.clone(), signer, newest: None };
+        writer.put("a", &[Kind::Full, Kind::Delta, Kind::Delta, Kind::Delta]).await;
+        writer.put("b", &[Kind::Delta]).await;
+        let mut manifest = example("a", 3);
+        (manifest.kind, manifest.data.key) = (Kind::Diff, "v1/diff/a/00000003.x".into());
+        let planted = put(&store, &forger, &manifest).await;
+        let read = Catalog::load_for_writer(&store, &trust, &cluster()).await.expect("loaded");
+        assert!(read.ends().iter().any(|end| end.digest == planted.digest), "nobody would follow it");
+    }
+
+    /// A store of so many manifests whose answers take their time.
+    async fn slow_store(count: u64, bent: u64) -> Store {
+        let (_dir, signer) = signer();
+        let inner = Arc::new(InMemory::new());
+        let store = Store::over(inner.clone(), "memory:");
+        for sequence in 1..=count {
+            put(&store, &signer, &example("g", sequence)).await;
+        }
+        for nth in 1..=bent {
+            store.put_new(&format!("v1/full/bent/{nth:08}.json"), "no manifest".into()).await.expect("put");
+        }
+        let wait_get_per_call = Duration::from_millis(5);
+        let config = ThrottleConfig { wait_get_per_call, ..ThrottleConfig::default() };
+        Store::over(Arc::new(ThrottledStore::new(inner, config)), "memory:")
+    }
+
+    #[tokio::test]
+    async fn what_a_look_has_read_before_it_was_given_up_is_not_read_again() {
+        // At sixteen at once some 600 ms; a look has 100.
+        let store = slow_store(1000, 1000).await;
+        let mut catalog = Catalog::default();
+        let mut looks = 0;
+        while tokio::time::timeout(Duration::from_millis(100), catalog.refresh(&store)).await.is_err() {
+            looks += 1;
+            assert!(looks < 200, "each look begins anew: {} are known", catalog.entries.len());
+        }
+        assert!(looks > 0, "it was given up at least once");
+        assert_eq!((catalog.entries.len(), catalog.rejected.len()), (1000, 1000));
+        let sequences: Vec<u64> = catalog.entries.iter().map(|e| e.manifest.sequence).collect();
+        assert!(sequences.is_sorted(), "as if it had been read at once");
+        // The next look finds what has changed since, and only that.
+        store.delete("v1/full/g/00000001.json").await.expect("deleted");
+        catalog.refresh(&store).await.expect("loaded");
+        assert_eq!((catalog.entries.len(), catalog.rejected.len()), (999, 1000));
+        let (empty, elsewhere) = (Arc::new(InMemory::new()), "memory:///elsewhere");
+        catalog.refresh(&Store::over(empty, elsewhere)).await.expect("loaded");
+        assert!(catalog.entries.is_empty(), "what another store holds is not here");
     }
 
     proptest! {

@@ -98,15 +98,7 @@ pub(crate) async fn command(options: &Options, args: &PruneArgs) -> Result<u8, E
     let planned = |released: &Released| {
         let proven = proof.as_ref().map(|proof| &*proof.point);
         retention::plan(
-            &View {
-                catalog: &catalog,
-                listed: &listed,
-                now: Timestamp::now(),
-                cluster: &config.cluster,
-                trust: &trust,
-                proven,
-                released: &released.0,
-            },
+            &View { catalog: &catalog, cluster: &config.cluster, trust: &trust, proven, released: &released.0 },
             &rules,
         )
     };
@@ -119,12 +111,13 @@ pub(crate) async fn command(options: &Options, args: &PruneArgs) -> Result<u8, E
         }
     }
     listed.extend(store.left_behind().await?);
-    let orphans = orphans(&listed, &plan, Timestamp::now());
+    let orphans = orphans(&listed, &plan, None, Timestamp::now());
     print(&plan.verdicts.iter().map(|v| if args.json { row_as_json(v) } else { row(v) }).collect::<String>())?;
     for why in catalog.rejected.iter().cloned().chain(say_earlier_lives(&plan)) {
         tracing::warn!("{why}");
     }
-    let removed = if args.dry_run { would_remove(&plan, &orphans) } else { carry_out(&store, &plan, &orphans).await? };
+    let removed =
+        if args.dry_run { would_remove(&plan, &orphans) } else { carry_out(&store, &plan, &orphans, None).await? };
     print(&if args.json { sums_as_json(&removed, args.dry_run) } else { sums(&removed, args.dry_run) })?;
     if let Some(refused) = &removed.refused {
         tracing::warn!("{}", no_right(refused));

@@ -130,15 +130,7 @@ async fn planned(store: &Store, signer: &Signer) -> (Plan, Vec<Listed>, Catalog)
     let catalog = Catalog::load_listed(store, keys(&listed), Catalog::default()).await.expect("loaded");
     let (cluster, released) = (Cluster { uid: "uid-1".into(), ..Cluster::default() }, BTreeSet::new());
     let trust = Trust::Keys(BTreeSet::from([signer.public()]));
-    let view = View {
-        catalog: &catalog,
-        listed: &listed,
-        now: Timestamp::now(),
-        cluster: &cluster,
-        trust: &trust,
-        proven: None,
-        released: &released,
-    };
+    let view = View { catalog: &catalog, cluster: &cluster, trust: &trust, proven: None, released: &released };
     let plan = retention::plan(&view, &Retention { keep_last: Some(1), ..Retention::default() });
     (plan, listed, catalog)
 }
@@ -152,7 +144,7 @@ async fn old_chains_go_whole_and_the_newest_stays_whole() {
     let ((_dir, signer), (_, store)) = (signer(), stubborn());
     fill(&store, &signer, 3).await;
     let (plan, _, _) = planned(&store, &signer).await;
-    let removed = carry_out(&store, &plan, &[]).await.expect("carried out");
+    let removed = carry_out(&store, &plan, &[], None).await.expect("carried out");
     assert_eq!((removed.backups, removed.bytes, removed.held), (6, 30, 0));
     let left = names(&store).await;
     assert_eq!(left.len(), 6, "three manifests with their data: {left:?}");
@@ -168,7 +160,7 @@ async fn whatever_is_listed_can_be_restored_wherever_a_prune_is_cut_short() {
         fill(&store, &signer, 3).await;
         let (plan, _, _) = planned(&store, &signer).await;
         inner.patience.store(patience, Ordering::SeqCst);
-        carry_out(&store, &plan, &[]).await.expect_err("cut short");
+        carry_out(&store, &plan, &[], None).await.expect_err("cut short");
         let (again, listed, catalog) = planned(&store, &signer).await;
         for entry in &catalog.entries {
             assert!(catalog.complete(entry), "{} after {patience} removals", entry.manifest.id());
@@ -176,9 +168,26 @@ async fn whatever_is_listed_can_be_restored_wherever_a_prune_is_cut_short() {
         // The next one finds the rest: manifests by the rules, data that nothing names a day later.
         inner.patience.store(usize::MAX, Ordering::SeqCst);
         let tomorrow = Timestamp::now() + SignedDuration::from_hours(25);
-        carry_out(&store, &again, &orphans(&listed, &again, tomorrow)).await.expect("carried out");
+        carry_out(&store, &again, &orphans(&listed, &again, None, tomorrow), None).await.expect("carried out");
         assert_eq!(names(&store).await.len(), 6, "after {patience} removals");
     }
+}
+
+#[tokio::test]
+async fn a_prune_without_time_does_a_little_and_says_that_there_is_more() {
+    let ((_dir, signer), (_, store)) = (signer(), stubborn());
+    fill(&store, &signer, 3).await;
+    let past = Some(std::time::Instant::now());
+    let mut turns = 0;
+    while !planned(&store, &signer).await.0.going().is_empty() {
+        let (plan, listed, _) = planned(&store, &signer).await;
+        let orphans = orphans(&listed, &plan, None, Timestamp::now() + SignedDuration::from_hours(25));
+        assert!(orphans.is_empty(), "data goes with its manifest: {orphans:?}");
+        let removed = carry_out(&store, &plan, &orphans, past).await.expect("carried out");
+        assert_eq!((removed.backups, removed.bytes, removed.unfinished), (1, 5, true));
+        turns += 1;
+    }
+    assert_eq!((turns, names(&store).await.len()), (6, 6));
 }
 
 #[tokio::test]
@@ -188,7 +197,7 @@ async fn without_the_right_to_delete_one_sentence_is_said_and_nothing_is_lost() 
     let before = names(&store).await;
     inner.holds.lock().expect("holds").push("*".into());
     let (plan, _, _) = planned(&store, &signer).await;
-    let removed = carry_out(&store, &plan, &[]).await.expect("no error");
+    let removed = carry_out(&store, &plan, &[], None).await.expect("no error");
     assert_eq!(removed.backups, 0);
     let said = no_right(&removed.refused.expect("said"));
     assert!(said.contains("the right to delete") && said.contains("AccessDenied"), "{said}");
@@ -202,7 +211,7 @@ async fn what_a_lock_holds_keeps_what_it_builds_on() {
     // The delta in the middle of the first chain: its full must stay, its own child may go.
     inner.holds.lock().expect("holds").push("v1/delta/g/00000002.json".into());
     let (plan, _, _) = planned(&store, &signer).await;
-    let removed = carry_out(&store, &plan, &[]).await.expect("carried out");
+    let removed = carry_out(&store, &plan, &[], None).await.expect("carried out");
     assert_eq!((removed.backups, removed.held), (4, 2));
     let (_, _, catalog) = planned(&store, &signer).await;
     assert_eq!(catalog.entries.len(), 5);
@@ -233,10 +242,13 @@ async fn only_old_objects_of_our_naming_that_nothing_names_are_orphans() {
     store.put_new("v1/full/i/00000001.json", Bytes::from_static(b"bent")).await.expect("put");
     let (plan, listed, _) = planned(&store, &signer).await;
     let all = store.list_objects("").await.expect("listed");
-    assert!(orphans(&all, &plan, Timestamp::now()).is_empty(), "all of them may be under way");
+    assert!(orphans(&all, &plan, None, Timestamp::now()).is_empty(), "all of them may be under way");
     let tomorrow = Timestamp::now() + SignedDuration::from_hours(25);
-    let found: BTreeSet<String> = keys(&orphans(&all, &plan, tomorrow)).collect();
+    let found: BTreeSet<String> = keys(&orphans(&all, &plan, None, tomorrow)).collect();
     assert_eq!(found, nobodys.map(str::to_owned).into());
+    // Its first manifest may have been refused for a day, and then come with what was put before.
+    let found: BTreeSet<String> = keys(&orphans(&all, &plan, Some("h"), tomorrow)).collect();
+    assert_eq!(found, [nobodys[0], nobodys[3]].map(str::to_owned).into());
     assert_eq!(listed.len(), 6 + 4 + 4 + 1);
 }
 

@@ -3,13 +3,15 @@
 
 use std::time::Duration;
 
+use vcluster_proto::status::PENDING;
+
 use super::Daemon;
 use crate::{
     host,
-    serve::{self, Asked, Next},
+    serve::{self, Asked, Known, Next},
 };
 
-/// A look at what is asked to be restored must not hold up backups.
+/// A look at what is asked to be restored must not hold up backups; the next goes on where this one was given up.
 const LOOK_WITHIN: Duration = Duration::from_secs(30);
 
 impl Daemon {
@@ -17,10 +19,15 @@ impl Daemon {
     /// the right to end this one a person has to. A pod has some seconds after its deletion: enough to say so.
     pub(super) async fn look_at_request(&mut self) {
         let (Some(config), Some(report)) = (&self.config, &self.report) else { return };
+        let Some(request) = &config.restore else {
+            self.looked_through = Known::default();
+            return serve::forget_withdrawn(&mut self.status, config);
+        };
         serve::forget_withdrawn(&mut self.status, config);
         let asked = Asked { options: &self.options, place: &self.place, report, config };
-        let told = match tokio::time::timeout(LOOK_WITHIN, serve::look(&asked)).await {
-            Err(_) | Ok(Next::Nothing) => return,
+        let told = match tokio::time::timeout(LOOK_WITHIN, serve::look(&asked, &mut self.looked_through)).await {
+            Ok(Next::Nothing) => return,
+            Err(_) => serve::pending(&request.id, unfinished(&self.looked_through)),
             Ok(Next::Say(told)) => told,
             Ok(Next::Restart(mut told)) => {
                 if let Err(error) = host::delete_own_pod(&config.cluster.namespace).await {
@@ -29,9 +36,20 @@ impl Daemon {
                 told
             }
         };
+        if told.phase != PENDING {
+            self.looked_through = Known::default();
+        }
         if self.status.restore.as_ref() != Some(&told) {
             tracing::info!(request = %told.id, phase = %told.phase, "{}", told.message);
             self.status.restore = Some(told);
         }
     }
+}
+
+/// What is said of a look that was given up.
+fn unfinished(known: &Known) -> String {
+    let (seconds, count) = (LOOK_WITHIN.as_secs(), known.count());
+    format!(
+        "the store takes longer than {seconds} s; {count} manifests are read so far, the next look goes on from there"
+    )
 }

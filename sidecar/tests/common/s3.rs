@@ -6,6 +6,7 @@ use std::{
     net::TcpListener,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use hyper::{Request, Response, body::Incoming, service::service_fn};
@@ -23,6 +24,7 @@ pub struct S3 {
     bucket: PathBuf,
     refusals: Arc<Mutex<Vec<Refusal>>>,
     log: Arc<Mutex<Vec<String>>>,
+    delay: Arc<Mutex<Duration>>,
 }
 
 /// What is not allowed.
@@ -72,15 +74,20 @@ impl S3 {
         listener.set_nonblocking(true).expect("a socket");
         let refusals = Arc::<Mutex<Vec<Refusal>>>::default();
         let log = Arc::<Mutex<Vec<String>>>::default();
-        let (refused, logged) = (Arc::clone(&refusals), Arc::clone(&log));
+        let delay = Arc::<Mutex<Duration>>::default();
+        let (refused, logged, delayed) = (Arc::clone(&refusals), Arc::clone(&log), Arc::clone(&delay));
         let served = async move {
             let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
             while let Ok((stream, _)) = listener.accept().await {
                 let (service, refused, logged) = (service.clone(), Arc::clone(&refused), Arc::clone(&logged));
+                let delayed = Arc::clone(&delayed);
                 let answer = service_fn(move |request: Request<Incoming>| {
                     let (service, refusal) = (service.clone(), refusal_of(&refused, &request));
                     let (logged, line) = (Arc::clone(&logged), format!("{} {}", request.method(), request.uri()));
+                    let delay = *delayed.lock().expect("no thread panics with it");
+                    let delay = if request.method() == hyper::Method::GET { delay } else { Duration::ZERO };
                     async move {
+                        tokio::time::sleep(delay).await;
                         let answer = match refusal {
                             Some(refusal) if refusal.status == 0 => std::future::pending().await,
                             Some(refusal) => refusal.answer(),
@@ -100,7 +107,17 @@ impl S3 {
         std::thread::spawn(|| {
             tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(served);
         });
-        Self { endpoint, bucket, refusals, log }
+        Self { endpoint, bucket, refusals, log, delay }
+    }
+
+    /// Where the objects are files.
+    pub fn bucket(&self) -> &Path {
+        &self.bucket
+    }
+
+    /// From now on every answer to a GET takes so long.
+    pub fn delay(&self, delay: Duration) {
+        *self.delay.lock().expect("no thread panics with it") = delay;
     }
 
     /// What has been answered: status, method, target.
