@@ -203,20 +203,18 @@ impl Pass<'_> {
         let failed = |source| spool_failed(self.spool_dir, source);
         let (mut sealer, mut table) = self.begin(Effort::Usual)?;
         let parent = base.table(kind);
-        let (mut before, mut at_full) = (parent.leaves(), base.table(Kind::Diff).leaves());
-        let mut since_full = 0;
+        let mut before = parent.leaves();
+        let mut changed = 0;
         let mut writer = changes::Writer::new(&mut sealer, self.snapshot.page_size, parent.root()).map_err(failed)?;
         let all = self.snapshot.pages(|pages| {
             while pages.advance()? {
                 let leaf = pages::leaf(pages.number(), pages.page());
                 table.push(&leaf).map_err(failed)?;
-                if at_full.next().map_err(failed)? != Some(leaf) {
-                    since_full += 1;
-                    if plan::is_mostly_changed(since_full, self.snapshot.page_count) {
+                if before.next().map_err(failed)? != Some(leaf) {
+                    changed += 1;
+                    if plan::is_mostly_changed(changed, self.snapshot.page_count) {
                         return Ok(false);
                     }
-                }
-                if before.next().map_err(failed)? != Some(leaf) {
                     writer.page(pages.number(), pages.page()).map_err(failed)?;
                 }
             }

@@ -274,6 +274,21 @@ fn only_fulls_and_the_first_of_a_generation_name_all_that_it_follows() {
 }
 
 #[test]
+fn a_database_that_has_changed_bit_by_bit_gets_a_full_when_a_diff_is_due_and_not_before() {
+    // kine's history alone changes half of a small database within minutes: a full each time cost more than the deltas.
+    let (mut line, source) = grown();
+    assert_eq!(line.back_up().kind, Kind::Full);
+    for part in 0..4 {
+        run(&source, &format!("UPDATE kine SET value = randomblob(3000) WHERE (id - 1) / 50 = {part}"));
+        line.pass(1);
+        assert_eq!(line.back_up().kind, Kind::Delta, "quarter {part}");
+    }
+    line.pass(60);
+    assert_eq!(line.back_up().kind, Kind::Full, "a diff would hold all of it");
+    assert_eq!(line.restore(&At::Latest).expect("restored"), pages(&source));
+}
+
+#[test]
 fn a_delta_is_small() {
     let (mut line, source) = grown();
     let full = line.back_up();
