@@ -138,6 +138,13 @@ impl Story {
         self.crossplane.cluster.kubectl(&[&["delete", kind, name, &namespace], &how[..]].concat(), "")
     }
 
+    /// Takes away what Crossplane has noted of a refused deletion.
+    fn forget_attempt(&self, key: &str, resource: &str) {
+        let (name, namespace) = (format!("{key}-{resource}"), format!("--namespace={}", self.tenancy.home));
+        let note = "usage.crossplane.io/deletion-attempt-with-policy-";
+        let _ = self.crossplane.cluster.kubectl(&["annotate", self.tenancy.releases, &name, &namespace, note], "").ok();
+    }
+
     /// provider-helm holds a Release until its chart is uninstalled.
     fn hold(&self, key: &str, resource: &str, held: bool) {
         let finalizers = if held { json!(["finalizer.managedresource.crossplane.io"]) } else { json!([]) };
@@ -294,6 +301,11 @@ fn it_goes_in_order(story: &Story, xr: &Value) {
         let said = story.collect(story.tenancy.releases, &format!("{key}-{resource}"));
         assert!(said.code != 0 && said.err.contains("in-use by 1 usage(s)"), "{resource}: {}", said.all());
         assert!(!deleted(&story.release(key, resource)), "{resource}");
+        // That is remembered, and would be done again when the Usage goes, for whatever reason.
+        let replays = |wanted: bool| move |usage: &Value| usage["spec"]["replayDeletion"] == json!(wanted);
+        let _ = story.wait_for_usage(key, resource, replays(false));
+        story.forget_attempt(key, resource);
+        let _ = story.wait_for_usage(key, resource, replays(true));
     }
     // With the order. The collector begins where it likes.
     story.cancel("shop", xr);

@@ -196,12 +196,36 @@ pub fn check_vcluster(vcluster: Release<'_>, platform: &Platform) -> Result<(), 
              have it replaced"
         ));
     }
+    if let Some(place) = not_root(vcluster) {
+        return refused(format!(
+            "{place} gives its containers another user than root, as whom the sidecar runs: the pod would not start, or the \
+             sidecar not read the database; take it out"
+        ));
+    }
     match without_database(vcluster) {
         Some(why) => {
             refused(format!("{why}, so there is no database file that the sidecar could back up; take it out"))
         }
         None => Ok(()),
     }
+}
+
+/// Where it is told to run as somebody else than the sidecar's user.
+fn not_root(vcluster: Release<'_>) -> Option<String> {
+    const CONTEXTS: [&str; 5] = [
+        "/controlPlane/statefulSet/security/podSecurityContext",
+        "/controlPlane/statefulSet/security/containerSecurityContext",
+        "/podSecurityContext",
+        "/securityContext",
+        "/syncer/securityContext",
+    ];
+    let other = |context: &&str| {
+        let said = vcluster.value(context);
+        let field = |name: &str| said.and_then(|said| said.get(name));
+        field("runAsNonRoot") == Some(&Value::Bool(true))
+            || ["runAsUser", "runAsGroup"].iter().any(|name| field(name).is_some_and(|id| id.as_i64() != Some(0)))
+    };
+    CONTEXTS.into_iter().find(other).map(|context| context[1..].replace('/', "."))
 }
 
 /// What it keeps its state in, when that is no file of SQLite's on a volume.

@@ -141,6 +141,13 @@ impl Health {
     }
 }
 
+/// What is said beside a refusal: nobody looks at the report meanwhile, and the last word on it would grow old unnoticed.
+pub(crate) fn refused() -> [Condition; 2] {
+    let message = "the order is refused, so nobody looks at its backups; the event of the refusal says what to mend";
+    let verdict = Verdict::unknown("Refused", message);
+    ["BackupReady", "Recoverable"].map(|kind| verdict.condition(kind))
+}
+
 /// Without a report nobody can say; in whose words, depends on why there is none.
 fn unread(report: &Report, Source { name, namespace, .. }: &Source) -> Verdict {
     let place = format!("ConfigMap {name} of namespace {namespace}");

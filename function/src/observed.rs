@@ -137,6 +137,11 @@ impl<'a> Release<'a> {
         conditions.into_iter().flatten().any(|c| is(c, "type", "Ready") && is(c, "status", "True"))
     }
 
+    /// Whether it was told to begin a failed revision anew.
+    pub(crate) fn rolls_back(self) -> bool {
+        self.0.object.get("spec").is_some_and(|spec| spec.get("rollbackLimit").is_some())
+    }
+
     /// What it says of its chart.
     pub fn chart(self, pointer: &str) -> Option<&'a str> {
         let text = read::at(read::at(&self.0.object, "/spec/forProvider/chart")?, pointer)?.as_str()?;
@@ -197,6 +202,12 @@ impl Observed {
     /// API version and kind of one of our Usages, if it is there.
     pub fn usage(&self, resource: &'static str) -> Option<(&str, &str)> {
         self.release(resource).map(|object| (object.text("/apiVersion"), object.text("/kind")))
+    }
+
+    /// Whether one of our Usages is there and has a refused deletion done again when it goes.
+    pub(crate) fn replays(&self, usage: &'static str) -> bool {
+        let replay = self.release(usage).and_then(|object| read::at(&object.0.object, "/spec/replayDeletion"));
+        replay.and_then(Value::as_bool) == Some(true)
     }
 
     /// Looks whether what is there can be ours to go on with.

@@ -21,7 +21,7 @@ use serde_json::{Map, Value, json};
 use crate::{
     error::Refusal,
     health::{Case, Health, Report, Source},
-    observed::{EXTERNAL_NAME, KEYS, OLD_S3, Observed, RANCHER, Release, S3, VCLUSTER},
+    observed::{EXTERNAL_NAME, KEYS, OLD_S3, Observed, RANCHER, Release, S3, VCLUSTER, VCLUSTER_USAGE},
     order::{Build, Import, Order, check_resources},
     overlay,
     platform::{Chart, Platform, ReadyWhen, Register},
@@ -107,15 +107,17 @@ pub fn render(xr: &Xr, platform: &Platform, observed: &Observed, now: Timestamp)
     if order.backup || observed.release(S3).is_some() {
         let trust = origin.as_ref().map(|origin| restore::keys_of(origin, observed.origin.as_deref()));
         let asked = s3::Asked { request, trust: &trust.unwrap_or_default(), shut };
-        objects.insert(S3, s3::release(xr, platform, &order, asked)?);
+        objects.insert(S3, s3::release(xr, platform, &order, observed.release(S3), asked)?);
     }
     let need = keys::Need { order: &order, platform, request, report: &report, observed };
     if let Some(keys) = keys::release(need) {
         objects.insert(KEYS, keys);
     }
     let registers = order.rancher && (ready(VCLUSTER) || observed.release(RANCHER).is_some());
-    if registers {
-        let old = observed.release(RANCHER).filter(|_| observed.parts.is_adopted(RANCHER));
+    // Its Usage goes with it, so that one is disarmed first.
+    let lingers = !registers && usages::is_armed(observed, VCLUSTER_USAGE) && observed.release(RANCHER).is_some();
+    if registers || lingers {
+        let old = observed.release(RANCHER).filter(|_| lingers || observed.parts.is_adopted(RANCHER));
         objects.insert(
             RANCHER,
             old.map_or_else(|| rancher::release(platform, &order, build, shut), |old| Ok(adopted::again(old)))?,
@@ -124,9 +126,8 @@ pub fn render(xr: &Xr, platform: &Platform, observed: &Observed, now: Timestamp)
     if let Some(old) = observed.release(OLD_S3) {
         objects.insert(OLD_S3, adopted::old_s3(old, order.deletion_policy));
     }
-    if let Some(api) = platform.usages {
-        objects.extend(usages::usages(&order, api, observed, &objects.keys().copied().collect::<Vec<_>>())?);
-    }
+    let desired: Vec<&str> = objects.keys().copied().collect();
+    objects.extend(usages::usages(&order, platform.usages, observed, &desired)?);
 
     let stored = objects.contains_key(S3);
     let composed = |(part, object)| {
@@ -138,6 +139,7 @@ pub fn render(xr: &Xr, platform: &Platform, observed: &Observed, now: Timestamp)
     let resources: BTreeMap<_, _> = objects.into_iter().map(composed).collect();
     let awaiting = health.awaiting
         || request.is_some()
+        || usages::are_armed(observed)
         || order.rancher != registers
         || resources.values().any(|resource| !resource.ready);
     Ok(Rendered {

@@ -10,7 +10,7 @@ use function_sdk_rust::proto::v1::{
     self, MatchLabels, Ready, ResourceSelector, ResponseMeta, Severity, Status, Target, resource_selector::Match,
 };
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 pub use self::{
     messages::{Request, Resource, Resources, Response, State},
@@ -18,7 +18,7 @@ pub use self::{
 };
 use crate::{
     error::Refusal,
-    health::{KEY_LABEL, Source},
+    health::{self, KEY_LABEL, Source},
     observed::{self, KUBECONFIG, Observed},
     platform::{
         Platform,
@@ -53,6 +53,7 @@ pub fn answer(request: Request, now: Timestamp) -> Response {
             reason: None,
             target: Some(Target::CompositeAndClaim as i32),
         });
+        answer.conditions = health::refused().into_iter().map(condition).collect();
     }
     answer
 }
@@ -77,7 +78,7 @@ fn observed(request: &Request) -> Result<Observed, Refusal> {
     if let Some(observed) = &request.observed {
         view.kubeconfig = observed.composite.as_ref().and_then(kubeconfig);
         for (name, resource) in &observed.resources {
-            let object = object(&format!("observed resource {name:?}"), resource.resource.as_ref())?;
+            let object = observed_object(name, resource.resource.as_ref())?;
             let resource = observed::Resource { object: object.unwrap_or_default(), kubeconfig: kubeconfig(resource) };
             view.resources.insert(name.clone(), resource);
         }
@@ -88,6 +89,16 @@ fn observed(request: &Request) -> Result<Observed, Refusal> {
     view.reports = handed_over(request, REPORT)?;
     view.origin = handed_over(request, ORIGIN)?;
     Ok(view)
+}
+
+/// A large platform has much beside us that is nobody's Release; of that the kind is enough.
+fn observed_object(name: &str, raw: Option<&RawStruct>) -> Result<Option<Value>, Refusal> {
+    let what = format!("observed resource {name:?}");
+    let field = |raw: &RawStruct, field: &str| raw.field(field).map_err(|malformed| unreadable(&what, malformed));
+    match raw.map(|raw| field(raw, "kind")).transpose()?.flatten() {
+        Some(kind) if kind != "Release" && !observed::OURS.contains(&name) => Ok(Some(json!({ "kind": kind }))),
+        _ => object(&what, raw),
+    }
 }
 
 /// Cores from 2.0 on answer both forms of the question, those before only the older one.

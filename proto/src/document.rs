@@ -69,9 +69,14 @@ pub(crate) fn read<T: DeserializeOwned>(kind: &'static str, yaml: &str) -> Resul
     from_yaml(yaml).map_err(|e| malformed(&e))
 }
 
-/// Without an extract of the place of an error: one line of it is kept.
+/// Without an extract of the place of an error, of which one line is kept. Fields that come twice are refused by our types,
+/// so the parser need not remember every key as well.
 fn from_yaml<T: DeserializeOwned>(yaml: &str) -> Result<T, serde_saphyr::Error> {
-    serde_saphyr::from_str_with_options(yaml, serde_saphyr::options! { with_snippet: false })
+    let options = serde_saphyr::options! {
+        with_snippet: false,
+        duplicate_keys: serde_saphyr::DuplicateKeyPolicy::PassThrough,
+    };
+    serde_saphyr::from_str_with_options(yaml, options)
 }
 
 /// Whether the first two lines are those [`write`] puts there. The function reads a report with each request, and reading
@@ -120,6 +125,13 @@ mod tests {
             assert!(!begins_as_written("Thing", elsewhere), "{elsewhere}");
             assert_eq!(read_kind(elsewhere), Ok("a".to_owned()), "{elsewhere}");
         }
+    }
+
+    #[test]
+    fn a_field_that_comes_twice_is_refused() {
+        let twice = "apiVersion: vcluster.fn.crossplane.io/v1alpha1\nkind: Thing\nname: a\nname: b\n";
+        let sentence = read_kind(twice).expect_err("two names");
+        assert_eq!(sentence, "cannot read Thing: duplicate field `name`");
     }
 
     #[test]

@@ -4,6 +4,9 @@
 //! The rules are restic's. Around them stand those that no rule can overrule: the newest backup and the newest that is
 //! whole, what was proven last, what a kept one builds on, what joins a kept one to the newest, and whatever is not
 //! certainly of this life of this cluster.
+//!
+//! A clock that was ahead must not cost history: ages count from the newest backup, and what is dated later than that
+//! one, or later than it is now, is kept and stands outside the rules until its time has come.
 
 mod rules;
 
@@ -18,6 +21,7 @@ use crate::{
     catalog::{Catalog, Trust},
     manifest::{Kind, Signed},
     signing::PublicKey,
+    store::Listed,
 };
 
 /// Everything a plan rests on beside the rules.
@@ -25,6 +29,10 @@ use crate::{
 pub struct View<'a> {
     /// What is in the store.
     pub catalog: &'a Catalog,
+    /// The listing that the catalog was loaded from.
+    pub listed: &'a [Listed],
+    /// By our own clock.
+    pub now: Timestamp,
     /// Whose backups may be removed.
     pub cluster: &'a Cluster,
     /// Only what one of these signed may be removed.
@@ -48,6 +56,8 @@ pub enum Reason {
     NewestWhole,
     /// It was proven last.
     Proven,
+    /// It is dated later than the newest, or than it is now: some clock was wrong, so the rules cannot judge it.
+    Ahead,
     /// This one, which is kept, builds on it.
     NeededBy(String),
     /// Without it this one, which is kept, would look like the newest of a second writer.
@@ -70,6 +80,7 @@ impl std::fmt::Display for Reason {
             Self::Newest => f.write_str("newest"),
             Self::NewestWhole => f.write_str("newest that is whole"),
             Self::Proven => f.write_str("proven last"),
+            Self::Ahead => f.write_str("dated later than the newest or than now"),
             Self::NeededBy(id) => write!(f, "{id} builds on it"),
             Self::Joins(id) => write!(f, "joins {id} to the newest"),
             Self::Unclear => f.write_str("cannot be judged"),
@@ -147,9 +158,15 @@ pub fn plan(view: &View<'_>, rules: &Retention) -> Plan {
             reasons[*at].insert(Reason::NoRules);
         }
     }
-    let times: Vec<Timestamp> = whole.iter().map(|at| history.entries[*at].manifest.time).collect();
+    let time = |at: usize| history.entries[at].manifest.time;
+    let end = history.end(view);
+    let (counted, ahead): (Vec<usize>, Vec<usize>) = whole.iter().partition(|at| time(**at) <= end);
+    for at in ahead {
+        reasons[at].insert(Reason::Ahead);
+    }
+    let times: Vec<Timestamp> = counted.iter().map(|at| time(*at)).collect();
     for (nth, rule) in rules::picks(&times, rules) {
-        reasons[whole[nth]].insert(Reason::Rule(rule));
+        reasons[counted[nth]].insert(Reason::Rule(rule));
     }
     if !view.catalog.rejected.is_empty() {
         for at in own.iter().filter(|at| !history.whole[**at]) {
@@ -165,7 +182,7 @@ pub fn plan(view: &View<'_>, rules: &Retention) -> Plan {
             reasons[*at].insert(Reason::Proven);
         }
     }
-    if let Some(newest) = whole.first() {
+    if let Some(newest) = counted.first() {
         reasons[*newest].insert(Reason::NewestWhole);
     }
     history.add_what_is_needed(&mut reasons);
@@ -193,7 +210,7 @@ struct History<'a> {
     classes: Vec<Class>,
     parents: Vec<Option<usize>>,
     depth: Vec<usize>,
-    /// Everything that a restore reads is there.
+    /// Everything that a restore reads is there, in full length.
     whole: Vec<bool>,
     /// Digests of the heads of this cluster's trusted backups.
     heads: BTreeSet<String>,
@@ -223,12 +240,22 @@ impl<'a> History<'a> {
         let parents = entries.iter().map(|e| parent_of(e)).collect();
         let count = entries.len();
         let mut history = Self { entries, classes, parents, depth: vec![0; count], whole: vec![false; count], heads };
-        history.measure(catalog);
+        history.measure(view.listed);
         history
     }
 
+    /// Up to when a backup's time can be true: the newest by the chain is dated, our clock says, and the store's clock
+    /// has written down. A wrong one of the three can only make it earlier, which keeps more.
+    fn end(&self, view: &View<'_>) -> Timestamp {
+        let heads = self.entries.iter().filter(|entry| self.heads.contains(&entry.digest));
+        let newest = heads.map(|head| head.manifest.time).max();
+        let store = view.listed.iter().map(|object| object.modified).max();
+        newest.into_iter().chain(store).fold(view.now, Timestamp::min)
+    }
+
     /// Depth and wholeness, from the fulls upwards: a parent is measured before its children.
-    fn measure(&mut self, catalog: &Catalog) {
+    fn measure(&mut self, listed: &[Listed]) {
+        let sizes: HashMap<&str, u64> = listed.iter().map(|object| (&*object.key, object.size)).collect();
         let mut measured = vec![false; self.entries.len()];
         for start in 0..self.entries.len() {
             let mut path = Vec::new();
@@ -240,7 +267,8 @@ impl<'a> History<'a> {
             }
             for here in path.into_iter().rev() {
                 let manifest = &self.entries[here].manifest;
-                let there = !catalog.lacks(&manifest.data.key);
+                // One that was cut short is as good as gone.
+                let there = sizes.get(&*manifest.data.key) == Some(&manifest.data.size);
                 (self.depth[here], self.whole[here]) = match self.parents[here] {
                     Some(parent) => (self.depth[parent] + 1, there && self.whole[parent]),
                     None => (0, there && manifest.kind == Kind::Full),

@@ -82,7 +82,7 @@ pub enum For<'a> {
 /// How hard compression tries; a reader need not know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effort {
-    /// A third of the time for a tenth more bytes: for all of a database, since its writers may wait for the end.
+    /// Half of the time for a tenth more bytes: for all of a database, since its writers may wait for the end.
     Quick,
     /// For the few pages that have changed.
     Usual,

@@ -204,10 +204,18 @@ async fn whichever_call_of_a_prune_fails_what_is_listed_restores_and_the_next_on
 
 /// Keeps the last two.
 async fn prune(bench: &Bench) -> Result<(), Error> {
-    let catalog = Catalog::load(&bench.store).await?;
+    let listed = bench.store.list_objects("v1").await?;
+    let catalog = Catalog::load_listed(&bench.store, prune::keys(&listed), Catalog::default()).await?;
     let (trust, released) = (bench.trust(), BTreeSet::new());
-    let view =
-        View { catalog: &catalog, cluster: &bench.config.cluster, trust: &trust, proven: None, released: &released };
+    let view = View {
+        catalog: &catalog,
+        listed: &listed,
+        now: jiff::Timestamp::now(),
+        cluster: &bench.config.cluster,
+        trust: &trust,
+        proven: None,
+        released: &released,
+    };
     let plan = retention::plan(&view, &Retention { keep_last: Some(2), ..Retention::default() });
     prune::carry_out(&bench.store, &plan, &[], None).await.map(drop)
 }

@@ -7,7 +7,7 @@ use super::chart;
 use crate::{
     error::Refusal,
     forms,
-    observed::{CREDENTIALS_ANNOTATION, S3},
+    observed::{CREDENTIALS_ANNOTATION, Release, S3},
     order::Order,
     platform::{Platform, Register},
     restore::{self, Request},
@@ -26,7 +26,13 @@ pub(super) struct Asked<'a> {
 }
 
 /// The whole Release.
-pub(super) fn release(xr: &Xr, platform: &Platform, order: &Order, asked: Asked<'_>) -> Result<Value, Refusal> {
+pub(super) fn release(
+    xr: &Xr,
+    platform: &Platform,
+    order: &Order,
+    there: Option<Release<'_>>,
+    asked: Asked<'_>,
+) -> Result<Value, Refusal> {
     let names = &order.names;
     let chart = chart(&platform.charts.s3_register, order);
     let mut object = super::release(S3, &names.s3(), &names.host_namespace, order, platform, &chart);
@@ -36,15 +42,24 @@ pub(super) fn release(xr: &Xr, platform: &Platform, order: &Order, asked: Asked<
     }
     let spec = &mut object["spec"];
     match order.deletion_policy {
-        // An uninstall destroys nothing, and nothing uninstalls it.
+        // Nothing uninstalls it, but a rollback of a first install would.
         DeletionPolicy::Retain => {
             spec["managementPolicies"] = json!(["Observe", "Create", "Update"]);
-            spec["rollbackLimit"] = json!(3);
+            if there.is_none_or(is_harmless_to_uninstall) {
+                spec["rollbackLimit"] = json!(3);
+            }
         }
         // No rollback: of a failed first install it would be an uninstall, whose hook removes the bucket.
         DeletionPolicy::Delete => spec["managementPolicies"] = json!(["*"]),
     }
     Ok(object)
+}
+
+/// Helm uninstalls by the hooks that were installed last: what was made to be deleted keeps them until an upgrade has got
+/// through, whatever is ordered since.
+fn is_harmless_to_uninstall(there: Release<'_>) -> bool {
+    let retains = there.value_text("/deletionPolicy") == Some(DeletionPolicy::Retain.as_str());
+    there.rolls_back() || (retains && there.ready())
 }
 
 fn values(xr: &Xr, platform: &Platform, order: &Order, asked: Asked<'_>) -> Result<Value, Refusal> {

@@ -17,12 +17,31 @@ use crate::{
 /// Who uses whom, by the name of the Usage.
 const USAGES: [(&str, &str, &str); 2] = [(VCLUSTER_USAGE, VCLUSTER, RANCHER), (S3_USAGE, S3, VCLUSTER)];
 
+/// What Crossplane notes on a Release that somebody has tried to delete while it was in use. It is never taken off.
+const ATTEMPT: &str = "usage.crossplane.io/deletion-attempt-with-policy";
+
+/// Whether Crossplane would delete what a Usage speaks of as soon as the Usage goes: somebody has tried that once, perhaps by
+/// mistake and long ago.
+pub(super) fn is_armed(observed: &Observed, usage: &str) -> bool {
+    let spoken_of = USAGES.iter().find(|(name, ..)| *name == usage);
+    spoken_of.is_some_and(|(name, of, _)| observed.replays(name) && was_attempted(observed, of))
+}
+
+/// Whether any is.
+pub(super) fn are_armed(observed: &Observed) -> bool {
+    USAGES.iter().any(|(usage, ..)| is_armed(observed, usage))
+}
+
+fn was_attempted(observed: &Observed, part: &'static str) -> bool {
+    observed.release(part).is_some_and(|release| release.annotation(ATTEMPT).is_some())
+}
+
 /// Whether a composed resource is a Usage.
 pub(super) fn is_one(resource: &str) -> bool {
     USAGES.iter().any(|(usage, ..)| *usage == resource)
 }
 
-/// The Usages between Releases that are there and desired.
+/// The Usages between Releases that are there and desired, and those that must be disarmed before they may go.
 ///
 /// Both ends must be this XR's own already. A second XR with the same key would otherwise tie down what is the first
 /// one's, by its name; and a Usage whose user never came to be would hold what it speaks of for nothing.
@@ -31,12 +50,12 @@ pub(super) fn is_one(resource: &str) -> bool {
 /// An API whose Usages cannot live where the XR does.
 pub(super) fn usages(
     order: &Order,
-    api: UsageApi,
+    api: Option<UsageApi>,
     observed: &Observed,
     desired: &[&str],
 ) -> Result<Vec<(&'static str, Value)>, Refusal> {
     let scope = &order.names.scope;
-    if scope.namespace().is_some() && api != UsageApi::Protection {
+    if let Some(api) = api.filter(|api| scope.namespace().is_some() && *api != UsageApi::Protection) {
         let problem = format!(
             "{}: its Usages are cluster-scoped, and a namespaced XR can have none; write {}",
             api.as_str(),
@@ -45,7 +64,10 @@ pub(super) fn usages(
         return Err(Refusal::field("input.usages", problem));
     }
     let there = |resource: &'static str| observed.release(resource).is_some() && desired.contains(&resource);
-    let wanted = USAGES.into_iter().filter(|(_, of, by)| there(of) && there(by));
+    let wanted = |name: &str, of, by| (api.is_some() && there(of) && there(by)) || is_armed(observed, name);
+    let wanted = USAGES.into_iter().filter(|(name, of, by)| wanted(name, of, by));
+    // One that is armed is there, and stays of its API.
+    let api = api.unwrap_or(UsageApi::Protection);
     Ok(wanted.map(|(name, of, by)| (name, usage(order, api, observed, name, of, by))).collect())
 }
 
@@ -84,9 +106,10 @@ fn usage(
     if let Some(namespace) = scope.namespace() {
         usage["metadata"]["namespace"] = json!(namespace);
     }
-    // Without it Kubernetes' garbage collector asks again after ever longer waits, up to a quarter of an hour.
+    // Without it Kubernetes' garbage collector asks again after ever longer waits, up to a quarter of an hour. But where
+    // somebody has been refused while the order lives, that would delete what nobody wants to lose, with the Usage.
     if api_version != UsageApi::Alpha.as_str() {
-        usage["spec"]["replayDeletion"] = json!(true);
+        usage["spec"]["replayDeletion"] = json!(!was_attempted(observed, of));
     }
     usage
 }

@@ -5,6 +5,7 @@ use function_sdk_rust::{
     resource::struct_to_json,
 };
 use jiff::Timestamp;
+use serde_json::Value;
 
 use super::rpc;
 
@@ -17,6 +18,11 @@ pub(crate) fn lawful(request: &RunFunctionRequest, now: Timestamp) -> RunFunctio
     assert_eq!(rpc::answer(request, now).results, answer.results, "the same request, the same answer");
     let tag = request.meta.as_ref().map(|meta| meta.tag.as_str()).unwrap_or_default();
     assert_eq!(answer.meta.as_ref().expect("meta").tag, tag, "the tag is kept");
+    assert_eq!(
+        answer.context.as_ref().map(struct_to_json),
+        request.context.as_ref().map(struct_to_json),
+        "the context"
+    );
     match &answer.results[..] {
         [] => orderly(request, &answer),
         [fatal] => {
@@ -28,6 +34,8 @@ pub(crate) fn lawful(request: &RunFunctionRequest, now: Timestamp) -> RunFunctio
             if let (Some(desired), Some(before)) = (desired, before) {
                 assert_eq!(desired.resources.len(), before.resources.len(), "nor left out");
                 handed_on(&before, &desired);
+                let xr = |state: &State| state.composite.as_ref().map(json);
+                assert_eq!(xr(&desired), xr(&before), "nothing is said of the XR");
             }
         }
         many => panic!("{many:?}"),
@@ -46,25 +54,26 @@ fn orderly(request: &RunFunctionRequest, answer: &RunFunctionResponse) {
     let desired = answer.desired.as_ref().expect("desired");
     let before = request.desired.clone().unwrap_or_default();
     handed_on(&before, desired);
-    let fields = |state: &State| {
-        let xr = state.composite.as_ref().and_then(|xr| xr.resource.as_ref());
-        xr.into_iter().flat_map(|xr| xr.fields.keys().cloned()).filter(|field| field != "status").collect::<Vec<_>>()
+    let foreign = |state: &State| {
+        let xr = state.composite.as_ref().and_then(|xr| xr.resource.as_ref()).map(struct_to_json).unwrap_or_default();
+        let fields = xr.as_object().cloned().unwrap_or_default();
+        fields.into_iter().filter(|(field, _)| field != "status").collect::<Vec<_>>()
     };
-    let (mut was, mut is) = (fields(&before), fields(desired));
-    was.sort();
-    is.sort();
-    assert_eq!(was, is, "of the XR only the status is ours");
+    assert_eq!(foreign(&before), foreign(desired), "of the XR only the status is ours");
     let observed = request.observed.iter().flat_map(|state| state.resources.keys());
     for name in observed.filter(|name| ["vcluster", "s3"].contains(&name.as_str())) {
         assert!(desired.resources.contains_key(name), "{name} was dropped");
     }
 }
 
+/// As JSON: a number that is none differs from itself.
+fn json(resource: &Resource) -> Option<Value> {
+    resource.resource.as_ref().map(struct_to_json)
+}
+
 /// What earlier steps desire is as it was.
 fn handed_on(before: &State, desired: &State) {
     for (name, resource) in &before.resources {
-        // As JSON: a number that is none differs from itself.
-        let json = |resource: &Resource| resource.resource.as_ref().map(struct_to_json);
         let after = &desired.resources[name];
         assert_eq!(json(after), json(resource), "{name} is foreign");
         assert_eq!((after.ready, &after.connection_details), (resource.ready, &resource.connection_details), "{name}");

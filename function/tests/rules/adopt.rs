@@ -363,7 +363,7 @@ fn its_own_network_policy_is_opened_for_the_store() {
 #[test]
 fn doubt_stops_an_adoption_in_words_that_do_not_change() {
     type Change = fn(&mut World);
-    let worlds: [(&str, Change); 29] = [
+    let worlds: [(&str, Change); 31] = [
         ("taken back", |w| _ = w.input.as_object_mut().expect("an object").remove("adopt")),
         ("taken back under other names", |w| {
             for (name, _) in &mut w.observed {
@@ -392,6 +392,11 @@ fn doubt_stops_an_adoption_in_words_that_do_not_change() {
             put(w, "controlPlane", json!({"statefulSet": off}));
         }),
         ("k0s", |w| put(w, "controlPlane", json!({"distro": {"k0s": {"enabled": true}}}))),
+        ("another user", |w| {
+            let security = json!({"containerSecurityContext": {"runAsUser": 12345, "runAsGroup": 12345}});
+            put(w, "controlPlane", json!({"statefulSet": {"security": security}}));
+        }),
+        ("nobody who is root", |w| put(w, "securityContext", json!({"runAsNonRoot": true}))),
         ("a chart of another distro", |w| {
             provider(w, "vcluster")["chart"] = json!({"name": "vcluster-k8s", "version": "0.19.10"});
         }),
@@ -440,6 +445,8 @@ fn doubt_stops_an_adoption_in_words_that_do_not_change() {
     an external database: input.adopt.vcluster: it keeps its state in an external database, so there is no database file that the sidecar could back up; take it out, or write spec.backup.enabled: false
     no volume: input.adopt.vcluster: it has no volume, so there is no database file that the sidecar could back up; take it out, or write spec.backup.enabled: false
     k0s: input.adopt.vcluster: k0s keeps its state in an etcd, so there is no database file that the sidecar could back up; take it out, or write spec.backup.enabled: false
+    another user: input.adopt.vcluster: controlPlane.statefulSet.security.containerSecurityContext gives its containers another user than root, as whom the sidecar runs: the pod would not start, or the sidecar not read the database; take it out, or write spec.backup.enabled: false
+    nobody who is root: input.adopt.vcluster: securityContext gives its containers another user than root, as whom the sidecar runs: the pod would not start, or the sidecar not read the database; take it out, or write spec.backup.enabled: false
     a chart of another distro: input.adopt.vcluster: its chart is not that of k3s and keeps its state in an etcd, so there is no database file that the sidecar could back up; take it out, or write spec.backup.enabled: false
     a chart that is none: input.adopt.s3: "s3" is a Release of chart "nginx" 0.0.2, not of the upstream s3-register 0.0.x; name that one, or leave it out when there is none
     our own chart: input.adopt.s3: "s3" is a Release of chart "s3-register" 0.1.0, not of the upstream s3-register 0.0.x; name that one, or leave it out when there is none

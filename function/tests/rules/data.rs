@@ -12,6 +12,24 @@ fn policies_keep_the_backups_unless_the_claim_says_otherwise() {
     let s3 = world.desired("s3").expect("desired");
     assert_eq!(s3["spec"]["managementPolicies"], json!(["*"]));
     assert!(s3["spec"].get("rollbackLimit").is_none(), "a rollback of a first install would be an uninstall");
+    // Back to Retain: Helm would uninstall by the hooks of the last install, which remove the bucket.
+    let mut world = World::new().with(|w| w.xr["spec"]["deletionPolicy"] = json!("Delete"));
+    world.settle();
+    world.unready("s3");
+    world.xr["spec"]["deletionPolicy"] = json!("Retain");
+    for _ in 0..2 {
+        let s3 = world.desired("s3").expect("desired");
+        assert_eq!(s3["spec"]["managementPolicies"], json!(["Observe", "Create", "Update"]));
+        assert!(s3["spec"].get("rollbackLimit").is_none(), "not before an upgrade has got through");
+        world.settle();
+        world.unready("s3");
+    }
+    world.settle();
+    assert_eq!(world.desired("s3").expect("desired")["spec"]["rollbackLimit"], 3);
+    world.settle();
+    world.unready("s3");
+    assert_eq!(world.desired("s3").expect("desired")["spec"]["rollbackLimit"], 3, "it does not come and go");
+    let world = World::new().with(|w| w.xr["spec"]["deletionPolicy"] = json!("Delete"));
     let vcluster = world.desired("vcluster").expect("desired");
     let volume = &values(&vcluster)["controlPlane"]["statefulSet"]["persistence"]["volumeClaim"];
     assert_eq!(volume["retentionPolicy"], "Delete");

@@ -1,7 +1,7 @@
 //! Doubt is a fatal result, in words that do not change.
 
 use crate::common::{World, names, now, settings, values};
-use function_sdk_rust::proto::v1::State;
+use function_sdk_rust::proto::v1::{State, Status};
 use serde_json::{Value, json};
 
 #[test]
@@ -45,6 +45,9 @@ fn doubt_stops_everything_in_words_that_do_not_change() {
             let world = World::ready().with(change);
             let sentence = world.refusal();
             assert_eq!(world.refusal(), sentence, "the same words each time");
+            let said: Vec<_> = world.answer().conditions.into_iter().map(|c| (c.r#type, c.status, c.reason)).collect();
+            let unknown = |kind: &str| (kind.to_owned(), Status::ConditionUnknown as i32, "Refused".to_owned());
+            assert_eq!(said, ["BackupReady", "Recoverable"].map(unknown), "no claim is healthy while nobody looks");
             format!("{name}: {sentence}")
         })
         .collect();

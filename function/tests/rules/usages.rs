@@ -91,6 +91,43 @@ fn a_usage_goes_with_its_user_and_never_ties_what_comes_and_goes() {
     }
 }
 
+/// Crossplane notes a refused deletion on the Release for ever, and does it again when the Usage goes.
+#[test]
+fn a_deletion_that_was_refused_once_is_not_done_again_with_the_usage() {
+    let attempted = |world: &mut World, name: &str| {
+        let annotations = &mut world.find(name)["metadata"]["annotations"];
+        annotations["usage.crossplane.io/deletion-attempt-with-policy"] = json!("Background");
+    };
+    let replays = |world: &World, name: &str| world.desired(name).map(|usage| usage["spec"]["replayDeletion"].clone());
+    for (used, usage, other) in [("vcluster", "usage-vcluster", "usage-s3"), ("s3", "usage-s3", "usage-vcluster")] {
+        for api in [BETA, PROTECTION] {
+            let mut world = with(World::healthy(), api);
+            world.settle();
+            attempted(&mut world, used);
+            assert_eq!((replays(&world, usage), replays(&world, other)), (Some(json!(false)), Some(json!(true))));
+            assert_eq!(ttl(&world.answer()), Some(10), "until it is so");
+            // Whatever takes the Usage away at the same moment waits for that.
+            let ways: [fn(&mut World); 2] =
+                [|w| w.input["usages"] = Value::Null, |w| w.xr["spec"]["rancher"] = json!({"enabled": false})];
+            for way in ways {
+                let mut going = world.clone().with(way);
+                if usage == "usage-s3" && !going.input["usages"].is_null() {
+                    continue; // the registration is no user of s3
+                }
+                assert_eq!(replays(&going, usage), Some(json!(false)), "{usage} by {api}");
+                let rancher = going.desired("rancher").expect("its Usage would go with it");
+                assert_eq!(rancher["spec"], going.find("rancher")["spec"], "as it is");
+                going.settle();
+                attempted(&mut going, used);
+                assert_eq!(replays(&going, usage), None, "{usage} by {api}");
+            }
+            world.settle();
+            attempted(&mut world, used);
+            assert_eq!(ttl(&world.answer()), Some(60), "it rests");
+        }
+    }
+}
+
 #[test]
 fn a_usage_that_is_there_stays_of_its_api() {
     // Another API would make a second object, and the first would be nobody's to remove.

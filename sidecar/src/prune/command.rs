@@ -98,7 +98,15 @@ pub(crate) async fn command(options: &Options, args: &PruneArgs) -> Result<u8, E
     let planned = |released: &Released| {
         let proven = proof.as_ref().map(|proof| &*proof.point);
         retention::plan(
-            &View { catalog: &catalog, cluster: &config.cluster, trust: &trust, proven, released: &released.0 },
+            &View {
+                catalog: &catalog,
+                listed: &listed,
+                now: Timestamp::now(),
+                cluster: &config.cluster,
+                trust: &trust,
+                proven,
+                released: &released.0,
+            },
             &rules,
         )
     };

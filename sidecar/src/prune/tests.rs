@@ -130,7 +130,15 @@ async fn planned(store: &Store, signer: &Signer) -> (Plan, Vec<Listed>, Catalog)
     let catalog = Catalog::load_listed(store, keys(&listed), Catalog::default()).await.expect("loaded");
     let (cluster, released) = (Cluster { uid: "uid-1".into(), ..Cluster::default() }, BTreeSet::new());
     let trust = Trust::Keys(BTreeSet::from([signer.public()]));
-    let view = View { catalog: &catalog, cluster: &cluster, trust: &trust, proven: None, released: &released };
+    let view = View {
+        catalog: &catalog,
+        listed: &listed,
+        now: Timestamp::now(),
+        cluster: &cluster,
+        trust: &trust,
+        proven: None,
+        released: &released,
+    };
     let plan = retention::plan(&view, &Retention { keep_last: Some(1), ..Retention::default() });
     (plan, listed, catalog)
 }

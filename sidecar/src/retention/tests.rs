@@ -215,8 +215,20 @@ fn cluster() -> Cluster {
 }
 
 fn planned(catalog: &Catalog, rules: &Retention) -> Plan {
-    let (cluster, trust, released) = (cluster(), trusted(), BTreeSet::new());
-    plan(&View { catalog, cluster: &cluster, trust: &trust, proven: None, released: &released }, rules)
+    planned_at(catalog, rules, Timestamp::MAX, Timestamp::MAX)
+}
+
+/// By these clocks of ours and of the store.
+fn planned_at(catalog: &Catalog, rules: &Retention, now: Timestamp, stored: Timestamp) -> Plan {
+    let (cluster, trust, released, listed) = (cluster(), trusted(), BTreeSet::new(), listed(catalog, stored));
+    let view =
+        View { catalog, listed: &listed, now, cluster: &cluster, trust: &trust, proven: None, released: &released };
+    plan(&view, rules)
+}
+
+fn listed(catalog: &Catalog, modified: Timestamp) -> Vec<Listed> {
+    let data = catalog.entries.iter().map(|e| &e.manifest.data).filter(|data| !catalog.lacks(&data.key));
+    data.map(|data| Listed { key: data.key.clone(), size: data.size, modified }).collect()
 }
 
 fn kept(plan: &Plan) -> BTreeSet<String> {
@@ -354,8 +366,11 @@ fn what_was_proven_last_stays_with_what_it_needs() {
     let mut writer = three_hours();
     writer.step(&Step::Full);
     let (cluster, trust, released, catalog) = (cluster(), trusted(), BTreeSet::new(), writer.catalog());
+    let listed = listed(&catalog, Timestamp::MAX);
     let view = View {
         catalog: &catalog,
+        listed: &listed,
+        now: Timestamp::MAX,
         cluster: &cluster,
         trust: &trust,
         proven: Some("g001/00000003"),
@@ -382,7 +397,16 @@ fn a_life_that_does_not_come_from_the_old_one_does_not_push_it_out() {
 
     // A person gives the word.
     let (cluster, trust, released, catalog) = (cluster(), trusted(), BTreeSet::from([key(0)]), writer.catalog());
-    let view = View { catalog: &catalog, cluster: &cluster, trust: &trust, proven: None, released: &released };
+    let listed = listed(&catalog, Timestamp::MAX);
+    let view = View {
+        catalog: &catalog,
+        listed: &listed,
+        now: Timestamp::MAX,
+        cluster: &cluster,
+        trust: &trust,
+        proven: None,
+        released: &released,
+    };
     let plan = plan(&view, &rules);
     assert!(plan.earlier_lives().is_empty());
     assert_eq!(plan.verdicts.iter().filter(|v| v.keeps()).count(), 2);
@@ -413,4 +437,94 @@ fn nothing_is_kept_for_rules_that_say_so_but_the_newest() {
     assert_eq!(kept(&plan).len(), 18, "the newest is a delta and needs all of them");
     let none = planned(&three_hours().catalog(), &Retention::default());
     assert!(none.verdicts.iter().all(|v| v.reasons.contains(&Reason::NoRules)));
+}
+
+#[test]
+fn one_that_was_cut_short_takes_nobodys_place() {
+    let mut writer = three_hours();
+    writer.seconds += 600;
+    writer.step(&Step::Full);
+    let whole = writer.entries.last().expect("there").digest.clone();
+    writer.seconds += 600;
+    writer.step(&Step::Delta);
+    let (cluster, trust, released, catalog) = (cluster(), trusted(), BTreeSet::new(), writer.catalog());
+    let mut listed = listed(&catalog, Timestamp::MAX);
+    listed.last_mut().expect("there").size = 0;
+    let view = View {
+        catalog: &catalog,
+        listed: &listed,
+        now: Timestamp::MAX,
+        cluster: &cluster,
+        trust: &trust,
+        proven: None,
+        released: &released,
+    };
+    let plan = plan(&view, &Retention { keep_last: Some(1), ..Retention::default() });
+    assert_eq!(plan.verdicts[0].reasons, [Reason::Newest]);
+    let why = |v: &&Verdict| v.signed.digest == whole;
+    let whole = plan.verdicts.iter().find(why).expect("there");
+    assert!(whole.reasons.contains(&Reason::Rule(Rule::Last)), "{:?}", whole.reasons);
+}
+
+const YEARS: i64 = 4 * 365 * 86_400;
+
+fn at(writer: &Writer) -> Timestamp {
+    Timestamp::from_second(1_700_000_000 + writer.seconds).expect("a time")
+}
+
+/// A full every hour for half a day.
+fn half_a_day() -> Writer {
+    history(&vec![(Step::Full, 3600); 12])
+}
+
+/// Rules under which half a day stays whole.
+fn within_a_week() -> Retention {
+    Retention { keep_within: Some(std::time::Duration::from_secs(7 * 86_400)), ..Retention::default() }
+}
+
+#[test]
+fn a_clock_that_is_ahead_costs_nothing_while_any_other_is_right() {
+    let mut writer = half_a_day();
+    writer.seconds += 60;
+    let right = at(&writer);
+    writer.seconds += YEARS;
+    writer.step(&Step::Full);
+    let (catalog, wrong) = (writer.catalog(), at(&writer));
+    for (what, now, stored) in [("ours is mended", right, wrong), ("the store's was right", wrong, right)] {
+        let plan = planned_at(&catalog, &within_a_week(), now, stored);
+        assert!(plan.going().is_empty(), "{what}");
+        assert!(plan.verdicts[0].reasons.contains(&Reason::Ahead), "{what}");
+        let last = Retention { keep_last: Some(2), ..Retention::default() };
+        let plan = planned_at(&catalog, &last, now, stored);
+        assert_eq!(kept(&plan).len(), 3, "{what}: it takes nobody's place");
+    }
+}
+
+#[test]
+fn an_hour_of_wrong_minutes_pushes_nobody_out_once_it_is_over() {
+    let mut writer = half_a_day();
+    writer.seconds += YEARS;
+    for _ in 0..60 {
+        writer.seconds += 60;
+        writer.step(&Step::Full);
+    }
+    writer.seconds -= YEARS;
+    writer.step(&Step::Full);
+    let rules = Retention { keep_last: Some(10), keep_daily: Some(7), ..within_a_week() };
+    let catalog = writer.catalog();
+    assert!(planned(&catalog, &rules).going().is_empty(), "the newest by the chain tells the time");
+    // When their time has come the rules have them again.
+    writer.seconds += YEARS + 30 * 86_400;
+    writer.step(&Step::Full);
+    let plan = planned(&writer.catalog(), &Retention { keep_last: Some(10), ..Retention::default() });
+    assert_eq!(kept(&plan).len(), 10);
+}
+
+#[test]
+fn a_clock_that_is_behind_costs_nothing_either() {
+    let mut writer = half_a_day();
+    writer.seconds -= YEARS;
+    writer.step(&Step::Full);
+    let rules = Retention { keep_last: Some(1), ..Retention::default() };
+    assert!(planned(&writer.catalog(), &rules).going().is_empty(), "nothing can be judged while it is the newest");
 }

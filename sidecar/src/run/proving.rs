@@ -67,6 +67,7 @@ impl Daemon {
             match ended {
                 Ok(found) => self.hear(found),
                 Err(panic) => {
+                    self.proving.undecided = Some(Instant::now());
                     tracing::error!("the newest backup could not be proven, the program is at fault: {panic}");
                 }
             }

@@ -153,8 +153,15 @@ impl Daemon {
         let own = |e: &Signed| trust.covers(&e.signer) && config.cluster.owns(&e.manifest);
         let (proof, released) = (Proof::load(&self.place.data_dir), Released::load(&self.place.data_dir)?);
         let proven = proof.as_ref().map(|proof| &*proof.point);
-        let catalog = &self.pruning.known;
-        let view = View { catalog, cluster: &config.cluster, trust: &trust, proven, released: &released.0 };
+        let view = View {
+            catalog: &self.pruning.known,
+            listed: &listed,
+            now: Timestamp::now(),
+            cluster: &config.cluster,
+            trust: &trust,
+            proven,
+            released: &released.0,
+        };
         let plan = retention::plan(&view, rules);
         listed.extend(store.left_behind().await?);
         let running = self.lineage.as_ref().map(|lineage| lineage.generation());
