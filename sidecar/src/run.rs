@@ -146,6 +146,8 @@ struct Daemon {
     looked_through: serve::Known,
     pruning: retention::Memory,
     proving: proving::Proving,
+    /// The request that the init container of this pod could not serve, for something near at hand.
+    just_tried: Option<String>,
 }
 
 impl Daemon {
@@ -177,6 +179,7 @@ impl Daemon {
             looked_through: serve::Known::default(),
             pruning: retention::Memory::default(),
             proving: proving::Proving::new(),
+            just_tried: None,
         })
     }
 

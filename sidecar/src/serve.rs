@@ -144,7 +144,11 @@ async fn find<'a>(
         ledger.save(&place.data_dir)?;
         return Ok(None);
     }
-    let at: At = request.at.parse()?;
+    let at: At = request.at.parse().map_err(|why: Error| Error::NoSuchPoint {
+        at: request.at.clone(),
+        store: own_store.url().to_owned(),
+        window: why.to_string(),
+    })?;
     let pin = known(report, config).await?.and_then(|status| status.newest);
     let (store, catalog, candidates) = match &request.from {
         Some(source) => {
@@ -240,13 +244,48 @@ pub fn pending(id: &str, message: String) -> status::Restore {
     status::Restore { id: id.to_owned(), phase: status::PENDING.into(), message, ..status::Restore::default() }
 }
 
-/// What may be well at the next look: the store, the key, the disk, the settings. All else is the outcome.
+/// What the init container says when something near at hand was in the way, and by what `run` knows not to restart the
+/// pod for it at once again.
+pub const NEXT_TRY: &str =
+    "; the old database goes on meanwhile, another try comes within the hour, or at once when the pod is deleted";
+
+/// What may be well at the next look: the store, the key, the disk, the settings, another program at work. Only what
+/// the backup itself or its key leave no hope for is the outcome.
 #[must_use]
 pub fn is_for_later(error: &Error) -> bool {
+    use rusqlite::ErrorCode as Code;
     match error {
-        Error::Store { fault, .. } => !matches!(fault, Fault::NotFound),
-        Error::NoIdentity { .. } | Error::Interrupted | Error::Status { .. } => true,
-        _ => false,
+        Error::NoSuchPoint { .. }
+        | Error::WrongKey { .. }
+        | Error::Untrusted { .. }
+        | Error::Damaged { .. }
+        | Error::ChainBroken { .. }
+        | Error::Layout { .. }
+        | Error::Store { fault: Fault::NotFound, .. } => false,
+        // SQLite says no to what was restored, or the machine does to SQLite.
+        Error::Database { source, .. } => matches!(
+            source.sqlite_error_code(),
+            Some(
+                Code::DatabaseBusy
+                    | Code::DatabaseLocked
+                    | Code::DiskFull
+                    | Code::SystemIoFailure
+                    | Code::OutOfMemory
+                    | Code::CannotOpen
+                    | Code::ReadOnly
+                    | Code::PermissionDenied
+            )
+        ),
+        _ => true,
+    }
+}
+
+/// How the init container says why a restore over a database waits.
+#[must_use]
+pub fn say_later(error: &Error, message: String) -> String {
+    match error {
+        Error::Store { .. } | Error::NoIdentity { .. } | Error::Interrupted | Error::Status { .. } => message,
+        _ => message + NEXT_TRY,
     }
 }
 
@@ -331,4 +370,52 @@ pub fn forget_withdrawn(status: &mut Status, config: &Config) {
         open && config.restore.as_ref().is_none_or(|request| request.id != told.id)
     };
     status.restore.take_if(|told| withdrawn(told));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_backup_and_its_key_end_a_request() {
+        let text = String::new;
+        let file = |kind: std::io::ErrorKind| Error::file("write", Path::new("/x"))(kind.into());
+        let sqlite = |code| {
+            let source = rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None);
+            Error::Database { action: "check", path: "/x".into(), source }
+        };
+        let store = |fault| Error::Store { action: "get", object: text(), store: text(), fault };
+        let open = [
+            Error::Locked { data_dir: "/x".into() },
+            Error::Busy { path: "/x".into() },
+            file(std::io::ErrorKind::StorageFull),
+            Error::Seal { action: "write", source: std::io::ErrorKind::StorageFull.into() },
+            Error::Usage(text()),
+            Error::NoIdentity { point: text() },
+            Error::NoRepository { store: text() },
+            Error::TwoWriters { store: text(), heads: text() },
+            Error::RolledBack { store: text(), pinned: text() },
+            Error::Interrupted,
+            sqlite(rusqlite::ffi::SQLITE_FULL),
+            sqlite(rusqlite::ffi::SQLITE_BUSY),
+            store(Fault::NoBucket),
+            store(Fault::Unreachable(text())),
+        ];
+        let ended = [
+            Error::NoSuchPoint { at: text(), store: text(), window: text() },
+            Error::WrongKey { point: text() },
+            Error::Untrusted { point: text(), signer: text() },
+            Error::Damaged { object: text(), why: text() },
+            Error::ChainBroken { point: text(), missing: text() },
+            Error::Layout { point: text(), data_dir: "/x".into() },
+            sqlite(rusqlite::ffi::SQLITE_NOTADB),
+            store(Fault::NotFound),
+        ];
+        for error in &open {
+            assert!(is_for_later(error), "{error:?}");
+        }
+        for error in &ended {
+            assert!(!is_for_later(error), "{error:?}");
+        }
+    }
 }

@@ -191,7 +191,8 @@ async fn serve_over(
         Ok(Some(restored)) => Ok(say_restored(asked, &restored).await),
         Ok(None) => act_without_store(Action::Present),
         Err(error) if serve::is_for_later(&error) => {
-            Err(Wait { database: true, message: with_registration(&error, asked.config), ..Wait::from(error) })
+            let message = serve::say_later(&error, with_registration(&error, asked.config));
+            Err(Wait { database: true, message, ..Wait::from(error) })
         }
         Err(error) => {
             let ended =

@@ -121,6 +121,29 @@ fn a_silent_store_leaves_the_old_database_and_the_request_open() {
 }
 
 #[test]
+fn what_is_in_the_way_for_a_while_leaves_a_request_open_and_ends_no_pod() {
+    let (pod, ids) = pod_with_backups(&[5, 5]);
+    pod.give_identity();
+    pod.write_settings(ask("r1", &ids[0]));
+    // The old pod is still going.
+    let database = pod.database();
+    database.write(1);
+    init(&pod);
+    let told = pod.status().and_then(|status| status.restore).expect("told");
+    assert_eq!(told.phase, PENDING, "{told:?}");
+    assert!(told.message.contains("somebody has it open") && told.message.contains("within the hour"), "{told:?}");
+    assert_eq!(database.count(), 11);
+    let running = pod.start(&["run"]);
+    let status = pod.wait_for("a backup", |s| s.state == State::Healthy);
+    assert_eq!(status.restore.expect("still told").message, told.message, "no restart for what was just tried");
+    running.terminate();
+    drop(database);
+    init(&pod);
+    assert_eq!(pod.status().and_then(|status| status.restore).expect("told").phase, SUCCEEDED);
+    assert_eq!(pod.database().count(), 5);
+}
+
+#[test]
 fn without_a_key_the_vcluster_starts_and_the_sidecar_waits_for_it() {
     let (pod, _) = pod_with_backups(&[5]);
     pod.write_settings(ask("r1", "latest"));

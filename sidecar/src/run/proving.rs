@@ -31,7 +31,8 @@ const AGAIN_AFTER: Duration = Duration::from_secs(3600);
 /// What the loop remembers between two proofs.
 pub(super) struct Proving {
     task: Option<JoinHandle<Found>>,
-    started: Instant,
+    /// When the program was.
+    pub(super) started: Instant,
     /// When the last proof that came to no end was begun.
     undecided: Option<Instant>,
     said: Said,
