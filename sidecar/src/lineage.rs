@@ -23,7 +23,7 @@ use crate::{
     plan::{Frame, Standing},
     seal::For,
     signing::Signer,
-    store::Store,
+    store::{Fault, Store},
     table::{Of, Table},
 };
 
@@ -273,8 +273,19 @@ impl Lineage {
         } else if kind == Kind::Full {
             // A bucket's rules go by age, and it must outlive every full of its generation.
             store.renew(&object, &key.sealed).await?;
+            if store.get_small(&object).await? != key.sealed {
+                // Offered again, it is put again.
+                let fault = Fault::Other("it gives back other bytes than were put".into());
+                return Err(Error::Store { action: "put", object, store: store.url().to_owned(), fault });
+            }
         }
         Ok(Some(object))
+    }
+
+    /// This generation's sealed identity: its key below the store's prefix, and its bytes.
+    #[must_use]
+    pub fn sealed_identity(&self) -> Option<(String, Vec<u8>)> {
+        self.key.as_ref().map(|key| (self.identity_key(), key.sealed.clone()))
     }
 
     fn identity_key(&self) -> String {

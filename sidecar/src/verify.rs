@@ -12,6 +12,7 @@ use std::{
 
 use futures::StreamExt;
 use rusqlite::Connection;
+use secrecy::SecretString;
 
 pub(crate) use self::command::command;
 pub use self::command::{Subset, VerifyArgs};
@@ -20,7 +21,7 @@ use crate::{
     catalog::{Catalog, Trust},
     error::Error,
     install::Cancel,
-    keys::Identities,
+    keys::{self, Identities},
     kine,
     manifest::{self, Signed},
     restore::{self, Purpose},
@@ -116,14 +117,22 @@ pub async fn read(
 }
 
 /// Reads a chain back as it is in the store now, one object at a time with rests between, so that nobody else is held
-/// up; gives the first that is not what was written, by its digest, and why.
+/// up; gives the first that is not what was written, by its digest, and why. Of sealed identities no manifest holds a
+/// digest: `identities` says what they are known by.
 ///
 /// # Errors
 /// The store fails in another way than by not having an object.
-pub async fn reread(store: &Store, chain: &[Signed]) -> Result<Option<(String, String)>, Error> {
+pub async fn reread(store: &Store, chain: &[Signed], identities: &Sealed) -> Result<Option<(String, String)>, Error> {
+    let mut opened = BTreeSet::new();
     for signed in chain {
         let begun = Instant::now();
-        match reread_one(store, signed).await {
+        let mut outcome = reread_one(store, signed).await;
+        if let (Ok(()), Some(key)) = (&outcome, &signed.manifest.identity)
+            && opened.insert(key)
+        {
+            outcome = identities.look_at(store, key, &signed.manifest.id()).await;
+        }
+        match outcome {
             Ok(()) => {}
             Err(error @ (Error::Damaged { .. } | Error::Store { fault: Fault::NotFound, .. })) => {
                 return Ok(Some((signed.digest.clone(), error.chain())));
@@ -142,14 +151,42 @@ async fn reread_one(store: &Store, signed: &Signed) -> Result<(), Error> {
     if manifest::verify(&store.get_small(&key).await?, &key)?.digest != signed.digest {
         return Err(damaged(&key, "it is another manifest than was written there"));
     }
-    if let Some(identity) = &manifest.identity {
-        store.get_small(identity).await?;
-    }
     let digest = store.digest(&manifest.data.key, manifest.data.size).await?;
     if digest.size == manifest.data.size && digest.sha256 == manifest.data.sha256 {
         return Ok(());
     }
     Err(damaged(&manifest.data.key, "its bytes are not those its manifest names"))
+}
+
+/// By what the sealed identities of generations are known. One that is bent closes every backup of its generation.
+#[derive(Clone, Default)]
+pub struct Sealed {
+    /// That of the running generation: its key below the store's prefix, and its bytes.
+    pub own: Option<(String, Vec<u8>)>,
+    /// What opens those of others.
+    pub passphrase: Option<SecretString>,
+}
+
+impl Sealed {
+    /// Compares or opens one; without either it has to be there.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`], or the store fails.
+    pub async fn look_at(&self, store: &Store, key: &str, point: &str) -> Result<(), Error> {
+        let there = store.get_small(key).await?;
+        let damaged = |why: &str| Err(Error::Damaged { object: key.to_owned(), why: why.to_owned() });
+        match (&self.own, &self.passphrase) {
+            (Some((own, bytes)), _) if own == key => match there == *bytes {
+                true => Ok(()),
+                false => damaged("its bytes are not those that were put there, so nothing of its generation opens"),
+            },
+            (_, Some(passphrase)) => match keys::open_generation_key(&there, passphrase, point) {
+                Err(Error::WrongKey { .. }) => damaged("the passphrase does not open it"),
+                other => other.map(drop),
+            },
+            _ => Ok(()),
+        }
+    }
 }
 
 /// What a trial restore has shown.
@@ -241,6 +278,26 @@ pub fn own(catalog: &Catalog, cluster: &Cluster, trust: &Trust) -> Catalog {
 mod tests {
     use super::*;
     use crate::manifest::tests::{example, signer};
+
+    #[tokio::test]
+    async fn an_identity_that_is_bent_proves_nothing() {
+        let store = Store::over(std::sync::Arc::new(object_store::memory::InMemory::new()), "memory:///");
+        let passphrase = SecretString::from("correct horse");
+        let sealed = keys::make_generation_key(&passphrase).expect("made").sealed;
+        let mut bent = sealed.clone();
+        *bent.last_mut().expect("not empty") ^= 1;
+        let other = keys::make_generation_key(&SecretString::from("battery")).expect("made").sealed;
+        let own = Sealed { own: Some(("v1/full/g/identity.age".into(), sealed.clone())), passphrase: None };
+        let opened = Sealed { own: None, passphrase: Some(passphrase) };
+        for (bytes, sound) in [(&sealed, true), (&bent, false), (&other, false)] {
+            store.renew("v1/full/g/identity.age", bytes).await.expect("put");
+            for by in [&own, &opened] {
+                let outcome = by.look_at(&store, "v1/full/g/identity.age", "g/00000001").await;
+                assert_eq!(outcome.is_ok(), sound);
+                assert!(sound || matches!(outcome, Err(Error::Damaged { .. })), "{outcome:?}");
+            }
+        }
+    }
 
     #[test]
     fn a_manifest_that_was_replaced_by_another_of_its_name_is_noticed_by_the_next() {

@@ -15,6 +15,7 @@ use crate::{
     lock::Lock,
     manifest::Signed,
     store::Store,
+    table::Table,
 };
 
 /// How often the store is asked whether everything that the newest backup needs is still there.
@@ -88,6 +89,10 @@ impl Daemon {
             return Ok(());
         }
         if !lineage.is_whole(store).await? {
+            // A lost identity leaves the chain whole to look at: nothing may go on from it.
+            if let Err(error) = Table::forget(&self.place.data_dir) {
+                tracing::warn!("{}", error.chain());
+            }
             self.begin_anew();
         }
         self.looked_at = Some(Instant::now());

@@ -16,11 +16,12 @@ use tokio::task::JoinHandle;
 use super::{Daemon, account::Said};
 use crate::{
     error::Error,
+    keys::Recipients,
     manifest::Signed,
     proof::{How, Proof},
     store::Store,
     table::Table,
-    verify,
+    verify::{self, Sealed},
 };
 
 /// A program that has just started has better things to do.
@@ -78,7 +79,14 @@ impl Daemon {
         };
         if self.proving.task.is_none() && self.is_time_to_prove() {
             let chain = base.chain().to_vec();
-            self.proving.task = Some(tokio::spawn(prove(store.clone(), chain, self.place.data_dir.clone())));
+            let passphrase = match self.config.as_ref().and_then(|config| config.recipients.as_ref()) {
+                Some(Recipients::Passphrase(passphrase)) => Some(passphrase.clone()),
+                _ => None,
+            };
+            let own = self.lineage.as_ref().and_then(|lineage| lineage.sealed_identity());
+            let identities = Sealed { own, passphrase };
+            let data_dir = self.place.data_dir.clone();
+            self.proving.task = Some(tokio::spawn(prove(store.clone(), chain, identities, data_dir)));
         }
     }
 
@@ -113,7 +121,10 @@ impl Daemon {
                 self.begin_anew();
                 "failed"
             }
-            Found::Bent(..) => "undecided",
+            Found::Bent(_, why) => {
+                tracing::warn!("a backup that is no longer built on is gone or bent: {why}");
+                "undecided"
+            }
             Found::Undecided(error) => {
                 self.proving.undecided = Some(Instant::now());
                 let sentence = error.chain();
@@ -134,9 +145,9 @@ impl Daemon {
     }
 }
 
-async fn prove(store: Store, chain: Vec<Signed>, data_dir: PathBuf) -> Found {
+async fn prove(store: Store, chain: Vec<Signed>, identities: Sealed, data_dir: PathBuf) -> Found {
     let Some(newest) = chain.last() else { return Found::Undecided(super::nothing_done()) };
-    match verify::reread(&store, &chain).await {
+    match verify::reread(&store, &chain, &identities).await {
         Ok(Some((digest, why))) => Found::Bent(digest, why),
         Ok(None) => {
             // How long a restore takes is known from the last that was tried.

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use ring::rand::{SecureRandom, SystemRandom};
 use serde_json::json;
 
-use super::{Problem, Restored, Trial, look, objects, own, read, restore};
+use super::{Problem, Restored, Sealed, Trial, look, objects, own, read, restore};
 use crate::{
     catalog::{At, Catalog},
     cli::Options,
@@ -18,7 +18,7 @@ use crate::{
     program::{OK, PARTIAL, print, size},
     progress::Bar,
     proof::{How, Proof},
-    store::Access,
+    store::{Access, Fault},
 };
 
 /// The backup that is asked about cannot be restored.
@@ -160,11 +160,28 @@ pub(crate) async fn command(options: &Options, args: &VerifyArgs, cancel: &Cance
         fit
     };
     let chain = own.chain(&point).ok();
-    if chain.is_some_and(|chain| chain.iter().all(|link| fit.contains(&link.manifest.data.key))) {
+    let identities = config::identities(options, &config::process_environment)?;
+    let read_whole = chain.as_ref().is_some_and(|chain| chain.iter().all(|link| fit.contains(&link.manifest.data.key)));
+    if read_whole {
         findings.proven = Some(How::Digests);
     }
-
-    let identities = config::identities(options, &config::process_environment)?;
+    if args.no_restore
+        && let Some(passphrase) = identities.passphrase()
+    {
+        // A trial restore opens them by itself.
+        let sealed = Sealed { own: None, passphrase: Some(passphrase.clone()) };
+        let keys = chain.iter().flatten().filter_map(|link| link.manifest.identity.as_ref());
+        for key in keys.collect::<BTreeSet<_>>() {
+            match sealed.look_at(&store, key, &point.manifest.id()).await {
+                Ok(()) => {}
+                Err(error @ (Error::Damaged { .. } | Error::Store { fault: Fault::NotFound, .. })) => {
+                    findings.proven = None;
+                    findings.problems.push(Problem { of: point.manifest.id(), why: error.chain() });
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
     if (!identities.is_empty() || point.manifest.unencrypted) && !args.no_restore {
         let parent = args.scratch_dir.as_ref().unwrap_or(&place.spool_dir);
         let scratch = tempfile::tempdir_in(parent).map_err(Error::file("make a folder in", parent))?;
