@@ -178,11 +178,15 @@ impl Pass<'_> {
     /// Everything.
     fn full(&self) -> Result<Body, Error> {
         let failed = |source| spool_failed(self.spool_dir, source);
-        // What the last full took tells best; without one, the usual share of the database.
+        // What the last full took tells; the usual share of a database is a guess, and a guess refuses nothing.
         let last = self.lineage.base().map(|base| base.full().manifest.data.size);
         let table = u64::from(self.snapshot.page_count) * LEAF_BYTES as u64;
         let needed = last.unwrap_or(self.snapshot.size() / USUAL_SHARE) + table;
-        check_spool(&rustix::fs::statvfs(self.spool_dir).map_err(|e| failed(e.into()))?, needed).map_err(failed)?;
+        match check_spool(&rustix::fs::statvfs(self.spool_dir).map_err(|e| failed(e.into()))?, needed) {
+            Err(why) if last.is_some() => return Err(failed(why)),
+            Err(why) => tracing::warn!("{} may be too small for the sealed copy: {why}", self.spool_dir.display()),
+            Ok(()) => {}
+        }
         let (mut sealer, mut table) = self.begin(Effort::Quick)?;
         let modified = u64::try_from(self.time.as_second()).unwrap_or(0);
         self.snapshot.pages(|pages| {

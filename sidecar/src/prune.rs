@@ -153,7 +153,9 @@ fn gone(outcome: Result<(), Error>) -> Result<Gone, Error> {
     match outcome {
         Ok(()) => Ok(Gone::Yes),
         Err(Error::Store { fault: Fault::Held(_), .. }) => Ok(Gone::Held),
-        Err(error @ Error::Store { fault: Fault::Refused(..), .. }) => Ok(Gone::Refused(error.to_string())),
+        Err(Error::Store { fault, action, object, store }) if fault.is_lack_of_rights() => {
+            Ok(Gone::Refused(Error::Store { action, object, store, fault }.to_string()))
+        }
         Err(error) => Err(error),
     }
 }

@@ -141,6 +141,22 @@ impl fmt::Display for Fault {
 }
 
 impl Fault {
+    /// Whether it says that these credentials may not do this, rather than that nobody knows whose they are: a clock,
+    /// an end or a key that is wrong says nothing about rights.
+    #[must_use]
+    pub fn is_lack_of_rights(&self) -> bool {
+        const UNKNOWN: [&str; 7] = [
+            "RequestTimeTooSkewed",
+            "ExpiredToken",
+            "InvalidToken",
+            "InvalidAccessKeyId",
+            "SignatureDoesNotMatch",
+            "AuthenticationFailed",
+            "AuthenticationRequired",
+        ];
+        matches!(self, Self::Refused(_, code) if !UNKNOWN.contains(&&**code) && !code.starts_with("401"))
+    }
+
     /// What the library's error means when this kind of store gives it.
     pub(super) fn of(cloud: Cloud, error: &object_store::Error) -> Self {
         use object_store::Error as E;
@@ -185,6 +201,7 @@ impl Fault {
                 let why = innermost(error);
                 match error {
                     _ if text.contains("illegal character") => Self::BadKey,
+                    _ if status.starts_with("507") => Self::Full(status),
                     _ if !status.is_empty() => Self::Other(status),
                     E::Generic { store: "LocalFileSystem", .. } => Self::of_system(error, why),
                     _ => match why.strip_prefix("invalid peer certificate: ") {
@@ -318,11 +335,22 @@ mod tests {
                 Fault::Region("redirected".into()),
             ),
             (s3, body("SlowDown", "x"), Fault::Other("SlowDown".into())),
+            (s3, after("507 Insufficient Storage", "full"), Fault::Full("507 Insufficient Storage".into())),
         ];
         for (cloud, body, fault) in cases {
             assert_eq!(answered(cloud, &body), fault, "{body}");
             assert!(!answered(cloud, &body).to_string().contains("AKIA"));
         }
+    }
+
+    #[test]
+    fn a_wrong_clock_is_no_lack_of_rights() {
+        let lacks = |code: &str| Fault::Refused(Cloud::S3, code.into()).is_lack_of_rights();
+        assert!(lacks("AccessDenied") && lacks("403 Forbidden"));
+        for code in ["RequestTimeTooSkewed", "ExpiredToken", "401 Unauthorized"] {
+            assert!(!lacks(code), "{code}");
+        }
+        assert!(!Fault::NoBucket.is_lack_of_rights());
     }
 
     #[test]
