@@ -53,6 +53,8 @@ pub struct Metrics {
     retention_blocked: Gauge,
     spool_available: Gauge,
     data_available: Gauge,
+    database: Gauge,
+    prove_every: Gauge<f64, AtomicU64>,
     attempts: Family<Attempt, Counter>,
     failures: Family<Failure, Counter>,
     backups: Family<Backup, Counter>,
@@ -99,6 +101,8 @@ impl Default for Metrics {
             retention_blocked: Gauge::default(),
             spool_available: Gauge::default(),
             data_available: Gauge::default(),
+            database: Gauge::default(),
+            prove_every: Gauge::default(),
             attempts: Family::default(),
             failures: Family::default(),
             backups: Family::default(),
@@ -148,6 +152,13 @@ impl Metrics {
         bytes("stored", "Everything this cluster keeps in the store, as last counted", &self.stored);
         bytes("spool_available", "Room in the folder for ciphertext on its way", &self.spool_available);
         bytes("data_available", "Room on the vcluster's data volume", &self.data_available);
+        bytes("database", "The vcluster's database, without what waits in its WAL", &self.database);
+        r.register_with_unit(
+            "prove_every",
+            "Time between two proofs of the newest chain; 0: none",
+            Unit::Seconds,
+            self.prove_every.clone(),
+        );
         r.register("newest_revision", "The highest kine revision that is in the store", self.newest_revision.clone());
         r.register("restore_pending", "1 while a restore is asked for and not served", self.restore_pending.clone());
         r.register(
@@ -236,6 +247,12 @@ impl Metrics {
         self.data_available.set(clamp(data));
     }
 
+    /// The database's size in bytes, and the time between two proofs, if there are any.
+    pub fn database(&self, bytes: u64, prove_every: Option<Duration>) {
+        self.database.set(clamp(bytes));
+        self.prove_every.set(prove_every.map_or(0.0, |every| every.as_secs_f64()));
+    }
+
     /// All of it as OpenMetrics text.
     #[must_use]
     pub fn text(&self) -> String {
@@ -300,6 +317,9 @@ mod tests {
             .filter_map(|line| line.strip_prefix("# TYPE "))
             .map(|l| l.split(' ').next().expect("a name"))
             .collect();
+        metrics.database(7, None);
+        assert!(metrics.text().contains("vcluster_backup_database_bytes 7"), "{text}");
+        assert!(metrics.text().contains("vcluster_backup_prove_every_seconds 0"), "{text}");
         assert!(names.len() > 20 && names.iter().all(|name| name.starts_with("vcluster_backup_")), "{names:?}");
         for name in names.iter().filter(|name| name.contains("timestamp") || name.contains("duration")) {
             assert!(name.ends_with("_seconds"), "{name}");

@@ -105,6 +105,9 @@ impl Daemon {
         metrics.attempt(told, took, capture);
         metrics.show(&self.status);
         metrics.room(room(&self.place.spool_dir), room(&self.place.data_dir));
+        let found = crate::sqlite::find(&self.place.data_dir).ok().flatten();
+        let bytes = found.and_then(|(path, _)| std::fs::metadata(path).ok()).map_or(0, |file| file.len());
+        metrics.database(bytes, self.config.as_ref().and_then(|config| config.prove_every));
         let well = self.status.state == State::Healthy && self.status.newest.is_some();
         health.turned(Instant::now(), pause, (!well).then(|| self.status.message.clone()));
     }
