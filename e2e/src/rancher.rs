@@ -22,8 +22,12 @@ pub struct State {
     pub clusters: BTreeMap<String, Value>,
     /// Owners, as they were sent.
     pub bindings: Vec<Value>,
-    /// Every call, as `GET /path`.
+    /// Every call, as `GET /path`; with the whole URL where this was called as a proxy.
     pub calls: Vec<String>,
+    /// For how many looks a removed cluster lingers, as while Rancher's finalizers work.
+    pub lingers: u32,
+    /// Whether it answers 503 to everything.
+    pub away: bool,
 }
 
 /// A running one; it ends with the story.
@@ -85,7 +89,10 @@ fn answer(mut stream: &TcpStream, state: &Mutex<State>, url: &str) -> std::io::R
     let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
     let mut state = state.lock().expect("it has not failed");
     state.calls.push(format!("{method} {path}"));
+    // A proxy is asked for whole URLs; this one plays every host behind it.
+    let path = path.strip_prefix("http://").and_then(|rest| rest.find('/').map(|at| &rest[at..])).unwrap_or(path);
     let (status, text) = match known || path.starts_with("/v3/import/") {
+        _ if state.away => (503, String::new()),
         true => state.serve(method, path, &body, url),
         false => (401, json!({"type": "error"}).to_string()),
     };
@@ -100,12 +107,20 @@ impl State {
         let name = place.strip_prefix(CLUSTERS).and_then(|rest| rest.strip_prefix("/fleet-default/"));
         let import = format!("/v3/import/{AGENT_TOKEN}_c-m-00000001.yaml");
         match (method, place, name) {
-            ("GET", _, Some(name)) => match self.clusters.get(name) {
-                Some(cluster) => (200, cluster.to_string()),
-                None => missing(),
-            },
-            ("DELETE", _, Some(name)) => match self.clusters.remove(name) {
-                Some(_) => (204, String::new()),
+            ("GET", _, Some(name)) => {
+                let leaves =
+                    self.clusters.get(name).is_some_and(|cluster| !cluster["metadata"]["deletionTimestamp"].is_null());
+                if leaves && self.lingers == 0 {
+                    let _ = self.clusters.remove(name);
+                }
+                self.lingers = self.lingers.saturating_sub(u32::from(leaves));
+                self.clusters.get(name).map_or_else(missing, |cluster| (200, cluster.to_string()))
+            }
+            ("DELETE", _, Some(name)) => match self.clusters.get_mut(name) {
+                Some(cluster) => {
+                    cluster["metadata"]["deletionTimestamp"] = json!("2026-11-25T00:00:00Z");
+                    (200, cluster.to_string())
+                }
                 None => missing(),
             },
             ("POST", CLUSTERS, _) => {
@@ -135,6 +150,6 @@ impl State {
 fn manifest() -> String {
     format!(
         "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: cattle-system\n---\napiVersion: v1\nkind: Secret\nmetadata:\n  \
-         name: cattle-credentials\n  namespace: cattle-system\nstringData:\n  token: {AGENT_TOKEN}\n"
+         name: cattle-credentials-ab12\n  namespace: cattle-system\nstringData:\n  token: {AGENT_TOKEN}\n"
     )
 }

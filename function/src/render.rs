@@ -17,6 +17,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
+use vcluster_proto::status::SUCCEEDED;
 
 use crate::{
     error::Refusal,
@@ -117,11 +118,14 @@ pub fn render(xr: &Xr, platform: &Platform, observed: &Observed, now: Timestamp)
     // Its Usage goes with it, so that one is disarmed first.
     let lingers = !registers && usages::is_armed(observed, VCLUSTER_USAGE) && observed.release(RANCHER).is_some();
     if registers || lingers {
-        let old = observed.release(RANCHER).filter(|_| lingers || observed.parts.is_adopted(RANCHER));
-        objects.insert(
-            RANCHER,
-            old.map_or_else(|| rancher::release(platform, &order, build, shut), |old| Ok(adopted::again(old)))?,
-        );
+        let there = observed.release(RANCHER);
+        let release = match there.filter(|_| lingers || observed.parts.is_adopted(RANCHER)) {
+            Some(old) => adopted::again(old),
+            None => {
+                rancher::release(platform, &order, build, rancher::Asked { shut, restored: restored(&health, there) })?
+            }
+        };
+        objects.insert(RANCHER, release);
     }
     if let Some(old) = observed.release(OLD_S3) {
         objects.insert(OLD_S3, adopted::old_s3(old, order.deletion_policy));
@@ -313,6 +317,15 @@ fn removes_bucket(platform: &Platform, order: &Order, observed: &Observed) -> bo
     }
 }
 
+/// The restore that was served last; while another is open or has failed, the one that the registration knows.
+fn restored<'a>(health: &'a Health, registration: Option<Release<'a>>) -> Option<&'a str> {
+    let text = |name: &str| health.restore.get(name).and_then(Value::as_str);
+    match text("phase") {
+        Some(SUCCEEDED) => text("id"),
+        _ => read::at(registration?.values(), "/restored").and_then(Value::as_str),
+    }
+}
+
 fn conditions(health: Health, registration: Condition) -> [Condition; 4] {
     let [backup, recoverable, restored] = health.conditions;
     [backup, recoverable, restored, registration]
@@ -320,11 +333,12 @@ fn conditions(health: Health, registration: Condition) -> [Condition; 4] {
 
 fn registration(order: &Order, build: &Build, release: Option<bool>) -> Condition {
     let operator = "the vcluster-rancher-operator registers it and says nothing here; look in Rancher";
+    let unready = "the registration's Release is not ready yet; the log of its Job says what it waits for";
     let (status, reason, message) = match (order.rancher, release) {
         (false, _) if order.by_operator && build.import != Import::Skipped => (None, "ByOperator", operator),
         (false, _) => (None, "Disabled", "neither claim nor platform asks for a registration"),
         (true, Some(true)) => (Some(true), "Registered", "the registration's Release is ready"),
-        (true, Some(false)) => (Some(false), "Registering", "the registration's Release is not ready yet; look there"),
+        (true, Some(false)) => (Some(false), "Registering", unready),
         (true, None) => (Some(false), "Registering", "the registration follows once the vcluster was ready"),
     };
     Condition { kind: "RancherRegistered", status, reason: reason.to_owned(), message: message.to_owned() }

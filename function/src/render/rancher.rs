@@ -14,10 +14,17 @@ use crate::{
 /// The first line of the vcluster chart whose own NetworkPolicy says who may come in.
 const SHUTS_INGRESS: u64 = 31;
 
+/// What the registration needs to know beside the order.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked<'a> {
+    /// Whether the vcluster has a NetworkPolicy of its own chart's.
+    pub shut: bool,
+    /// The restore that was served last, as far as anybody knows.
+    pub restored: Option<&'a str>,
+}
+
 /// The whole Release. Our chart knows the values of the upstream one, 0.1.4, and more; what must be a boolean there is one.
-///
-/// `shut`: the vcluster has a NetworkPolicy of its own chart's.
-pub(super) fn release(platform: &Platform, order: &Order, build: &Build, shut: bool) -> Result<Value, Refusal> {
+pub(super) fn release(platform: &Platform, order: &Order, build: &Build, asked: Asked<'_>) -> Result<Value, Refusal> {
     let names = &order.names;
     // Both are checked with the mode; this is for the compiler.
     let (Some(rancher_cluster), Some(url)) = (&platform.charts.rancher_cluster, &platform.rancher.url) else {
@@ -26,7 +33,6 @@ pub(super) fn release(platform: &Platform, order: &Order, build: &Build, shut: b
     let chart = chart(rancher_cluster, order);
     let mut object = super::release(RANCHER, &names.rancher(), &names.platform_namespace, order, platform, &chart);
     let spec = &mut object["spec"];
-    spec["forProvider"]["waitTimeout"] = json!("9m"); // its hooks outlast Helm's five minutes; the provider ends at ten
     let values = &mut spec["forProvider"]["values"];
     *values = json!({
         "clustername": names.key.as_str(),
@@ -42,7 +48,10 @@ pub(super) fn release(platform: &Platform, order: &Order, build: &Build, shut: b
     if let Some(proxy) = &platform.rancher.proxy {
         values["httpProxy"] = json!({ "enabled": true, "address": proxy });
     }
-    if !forms::is_upstream_rancher(&rancher_cluster.version) {
+    if forms::is_upstream_rancher(&rancher_cluster.version) {
+        spec["forProvider"]["waitTimeout"] = json!("9m"); // its hooks outlast Helm's five minutes; the provider ends at ten
+    } else {
+        let values = &mut spec["forProvider"]["values"];
         // Its Job runs in the host cluster, where a host of the kubeconfig may lead out and not in again.
         values["vclusterServer"] = json!(names.endpoint());
         let more = [
@@ -56,9 +65,23 @@ pub(super) fn release(platform: &Platform, order: &Order, build: &Build, shut: b
             }
         }
         // Below, the vcluster's own policy speaks of what goes out alone, and ours would shut out everybody else.
-        if shut && Version::parse(&build.chart_version).is_ok_and(|version| version.minor() >= SHUTS_INGRESS) {
+        if asked.shut && Version::parse(&build.chart_version).is_ok_and(|version| version.minor() >= SHUTS_INGRESS) {
             values["networkPolicy"] = json!({ "enabled": true });
         }
+        // Rancher's agent is not in every backup: a value that changes has the vcluster registered anew.
+        if let Some(id) = asked.restored {
+            values["restored"] = json!(id);
+        }
+        // Its Job waits for Rancher without limit. provider-helm calls no Release ready that lacks a connection detail, so
+        // this one is when the Job has written down that it is done.
+        spec["connectionDetails"] = json!([{
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "name": names.rancher(),
+            "namespace": names.platform_namespace,
+            "fieldPath": "data.registered",
+            "toConnectionSecretKey": "registered",
+        }]);
     }
     spec["managementPolicies"] = json!(["*"]);
     spec["rollbackLimit"] = json!(3);

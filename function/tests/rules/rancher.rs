@@ -175,3 +175,27 @@ fn the_job_gets_in_where_the_vclusters_own_policy_shuts_it_out() {
         assert_eq!(policy(&shut), wanted, "{chart}");
     }
 }
+
+/// Its Job waits for Rancher as long as it takes; readiness comes from what it writes down.
+#[test]
+fn the_release_is_ready_when_the_job_has_written_down_that_it_is_done() {
+    for world in [World::ready(), World::new().namespaced().lived()] {
+        let release = world.desired("rancher").expect("desired");
+        let (provider, name) = (&release["spec"]["forProvider"], &release["metadata"]["annotations"]);
+        assert_eq!(provider["waitTimeout"], Value::Null, "Helm waits for no hook of Rancher's");
+        let detail = &release["spec"]["connectionDetails"][0];
+        assert_eq!((&detail["kind"], &detail["fieldPath"]), (&json!("ConfigMap"), &json!("data.registered")));
+        assert_eq!(detail["name"], name["crossplane.io/external-name"], "as the chart names it: by its release");
+        assert_eq!(detail["namespace"], provider["namespace"]);
+    }
+    let mut world = World::ready();
+    world.settle();
+    assert_eq!(condition(&world).0, "Registered");
+    world.unready("rancher");
+    assert_eq!(condition(&world).0, "Registering");
+    // The upstream chart's Job is a hook, and it writes nothing down.
+    let upstream = World::ready().with(|w| w.input["charts"]["rancherCluster"]["version"] = json!("0.1.4"));
+    let release = upstream.desired("rancher").expect("desired");
+    assert_eq!(release["spec"]["connectionDetails"], Value::Null);
+    assert_eq!(release["spec"]["forProvider"]["waitTimeout"], "9m");
+}

@@ -392,3 +392,32 @@ fn a_release_of_ours_that_waits_holds_readiness_and_nothing_else() {
     assert_eq!(answer.desired.as_ref().expect("desired").resources["vcluster"].ready, Ready::True as i32);
     assert!(answer.results.is_empty());
 }
+
+/// What was restored may hold no agent of Rancher's, and the Job that brings it runs again when a value changes.
+#[test]
+fn a_served_restore_registers_anew_and_a_failed_one_does_not() {
+    let known = |world: &World| values(&world.desired("rancher").expect("desired"))["restored"].clone();
+    let mut world = latest();
+    assert_eq!(known(&world), Value::Null, "not while it is open");
+    world.report(&ended(SUCCEEDED, "a"));
+    assert_eq!(known(&world), "a");
+    world.settle();
+    let served = world.desired("rancher");
+    world.xr["spec"]["restore"] = json!({"id": "b", "at": "latest"});
+    assert_eq!(world.desired("rancher"), served, "the next one is open");
+    world.settle();
+    world.report(&ended(FAILED, "b"));
+    assert_eq!(world.desired("rancher"), served, "it changed nothing");
+    world.settle();
+    let mut forgotten = world.clone();
+    forgotten.xr["spec"].as_object_mut().expect("a spec").remove("restore");
+    let _ = forgotten.xr["status"].as_object_mut().expect("a status").remove("restore");
+    forgotten.report(&report());
+    assert_eq!(forgotten.desired("rancher"), served);
+    world.xr["spec"]["restore"] = json!({"id": "c", "at": "latest"});
+    world.report(&ended(SUCCEEDED, "c"));
+    assert_eq!(known(&world), "c");
+    // The upstream chart has no such value.
+    let upstream = world.with(|w| w.input["charts"]["rancherCluster"]["version"] = json!("0.1.4"));
+    assert_eq!(known(&upstream), Value::Null);
+}

@@ -1,5 +1,4 @@
-# What registration and removal share; the chart puts it in front of either. Needs sh, sleep, curl and jq, and kubectl to
-# register.
+# What registration and removal share; the chart puts it in front of either. Needs sh, sleep, curl, jq and kubectl.
 #
 # Rules: the token reaches curl by its standard input, never by an argument, which anyone on the node could read. What
 # Rancher and kubectl answer is never printed: it may hold the agent's token.
@@ -15,9 +14,6 @@ OURS=$CLUSTERS/fleet-default/$CLUSTER
 # Rancher's last answer.
 ANSWER=$HOME/answer.json
 
-# An exit code of its own: what was found belongs to someone else, and no waiting changes that.
-REFUSED=3
-
 said=
 # Says a sentence once, however often it is true.
 say() {
@@ -28,7 +24,7 @@ say() {
 # Calls curl with the arguments and its configuration on standard input, which must not be a pipe: that would lose what is
 # set here. Leaves the status in $status; 1 when there is none.
 call() {
-  status=$(curl --config - --silent --max-time 30 ${CA:+--cacert "$HOME/ca.pem"} ${PROXY:+--proxy "$PROXY"} \
+  status=$(curl --config - --silent --max-time 30 ${CA:+--cacert "$HOME/ca.pem"} ${PROXY:+--proxy "$PROXY" --noproxy "$DIRECT"} \
     --output "$ANSWER" --write-out '%{http_code}' "$@")
   case $? in
     0) return 0 ;;
@@ -72,35 +68,51 @@ find_in_answer() {
   found=$(jq --raw-output "$@" "$ANSWER" 2>/dev/null) || found=
 }
 
-# Leaves absent, ours or foreign in $cluster_is; 1 when Rancher gave no answer.
-look() {
-  ask GET "$OURS" || return 1
-  case $status in
-    200)
-      # shellcheck disable=SC2016 # jq's variable
-      find_in_answer --arg mark "$MARK" '.metadata.annotations[$mark] // ""'
-      if [ "$found" = "$CLUSTER" ]; then cluster_is=ours; else cluster_is=foreign; fi
-      ;;
-    404) cluster_is=absent ;;
-    *) unexpected "look at cluster $CLUSTER" ;;
-  esac
+# Leaves what ConfigMap $RELEASE remembers in $asked and $known_id: whether Rancher may ever have made anything, and its id
+# of our cluster. Without the ConfigMap, nobody but Rancher knows.
+recall() {
+  kubectl --namespace "$NAMESPACE" get configmap "$RELEASE" --ignore-not-found --request-timeout=30s --output json \
+    >"$HOME/memory.json" 2>/dev/null || { say "waiting: cannot read ConfigMap $NAMESPACE/$RELEASE"; return 1; }
+  asked=true known_id=''
+  [ -s "$HOME/memory.json" ] || return 0
+  asked=$(jq --raw-output '.data.asked // ""' "$HOME/memory.json") &&
+    known_id=$(jq --raw-output '.data.id // ""' "$HOME/memory.json")
 }
 
-# Repeats $1 until it succeeds or refuses.
+# Leaves absent, ours or foreign in $cluster_is, its id in $cluster_id, and whether it is being removed in $leaving; 1 when
+# Rancher gave no answer.
+look() {
+  cluster_id='' leaving=false
+  ask GET "$OURS" || return 1
+  case $status in
+    200) ;;
+    404) cluster_is=absent; return 0 ;;
+    *) unexpected "look at cluster $CLUSTER"; return ;;
+  esac
+  find_in_answer '.status.clusterName // ""'
+  case $found in
+    *[!a-z0-9-]*) ;;
+    *) cluster_id=$found ;;
+  esac
+  find_in_answer '.metadata.deletionTimestamp != null'
+  leaving=$found
+  # shellcheck disable=SC2016 # jq's variable
+  find_in_answer --arg mark "$MARK" '.metadata.annotations[$mark] // ""'
+  cluster_is=foreign
+  # An id is given once: what we have taken over is known by it.
+  if [ "$found" = "$CLUSTER" ] || { [ -n "$cluster_id" ] && [ "$cluster_id" = "$known_id" ]; }; then cluster_is=ours; fi
+}
+
+# Repeats $1 until it succeeds.
 until_done() {
   pause=1
-  while :; do
-    "$1"
-    case $? in
-      0) exit 0 ;;
-      "$REFUSED") exit "$REFUSED" ;;
-    esac
+  until "$1"; do
     sleep "$pause"
     [ "$pause" -ge 16 ] || pause=$((pause * 2))
   done
 }
 
-for tool in curl jq; do
+for tool in curl jq kubectl; do
   command -v "$tool" >/dev/null || { echo "the image has no $tool: name one with sh, curl, jq and kubectl in the chart's value image"; exit 1; }
 done
 [ -z "$CA" ] || printf '%s\n' "$CA" >"$HOME/ca.pem" || exit 1

@@ -54,20 +54,19 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 
 {{/*
 The spec of a Job that speaks to Rancher. Scripts are files, so that they can be checked and run as they are; everything
-they need comes by environment and mounted files, the token by a file alone. Takes root, script, deadline (seconds).
+they need comes by environment and mounted files, the token by a file alone. Takes root, script, restartPolicy, and more
+variables of the environment as env.
 */}}
 {{- define "rancher-cluster.jobSpec" -}}
 {{- $values := .root.Values -}}
 {{- $script := printf "%s\n%s" (.root.Files.Get "files/rancher.sh") (.root.Files.Get .script) -}}
-backoffLimit: 1
-activeDeadlineSeconds: {{ .deadline }}
 template:
   metadata:
     labels:
       app.kubernetes.io/name: rancher-cluster
       app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
   spec:
-    restartPolicy: Never
+    restartPolicy: {{ .restartPolicy }}
     serviceAccountName: {{ .root.Release.Name | quote }}
     enableServiceLinks: false
     securityContext:
@@ -98,6 +97,8 @@ template:
             value: {{ $values.insecure | quote }}
           - name: PROXY
             value: {{ ternary $values.httpProxy.address "" $values.httpProxy.enabled | quote }}
+          - name: DIRECT
+            value: {{ $values.httpProxy.noProxy | quote }}
           - name: CLUSTER
             value: {{ $values.clustername | quote }}
           - name: SPEC
@@ -110,6 +111,14 @@ template:
             value: {{ $values.vclusterServer | quote }}
           - name: OWNER
             value: {{ ternary $values.createOwner.userPrincipalName "" $values.createOwner.enabled | quote }}
+          - name: NAMESPACE
+            value: {{ .root.Release.Namespace | quote }}
+          - name: RELEASE
+            value: {{ .root.Release.Name | quote }}
+          {{- range $name, $value := .env }}
+          - name: {{ $name }}
+            value: {{ $value | quote }}
+          {{- end }}
           - name: TOKEN_SECRET
             value: {{ printf "%s/%s" .root.Release.Namespace $values.rancher.existingSecret | quote }}
           - name: TOKEN_DIR
@@ -144,4 +153,19 @@ template:
         emptyDir:
           medium: Memory
           sizeLimit: 32Mi
+{{- end -}}
+
+{{/* One that changes runs anew; `restored` is there to change. */}}
+{{- define "rancher-cluster.registrationSpec" -}}
+{{- $env := dict -}}
+{{- with .Values.restored -}}
+{{- $_ := set $env "RESTORED" . -}}
+{{- end -}}
+{{- include "rancher-cluster.jobSpec" (dict "root" . "script" "files/register.sh" "restartPolicy" "OnFailure" "env" $env) -}}
+{{- end -}}
+
+{{/* A Job's template cannot change, so a changed one is another Job. */}}
+{{- define "rancher-cluster.registration" -}}
+{{- $digest := include "rancher-cluster.registrationSpec" . | sha256sum | trunc 8 -}}
+{{- printf "%s-%s" (.Release.Name | trunc 54 | trimSuffix "-") $digest -}}
 {{- end -}}
