@@ -236,7 +236,14 @@ mod tests {
         let trust = Trust::Keys(BTreeSet::from([signer.public()]));
         let overview = Overview::of(&catalog, &cluster, &trust, "s3://shop");
         let now = Timestamp::from_second(1_700_010_000).expect("a time");
-        let proof = Proof { point: "g/00000002".into(), at: now, how: How::Restore, recovery_seconds: Some(0.42) };
+        let proof = Proof {
+            point: "g/00000002".into(),
+            at: now,
+            how: How::Restore,
+            recovery_seconds: Some(0.42),
+            restored: None,
+            newest_at: None,
+        };
         insta::assert_snapshot!(overview.as_text(Some(&proof), None, now), @r"
         store        s3://shop
         backups      3 (2 delta, 1 full), 5.7 MiB

@@ -37,8 +37,8 @@ pub struct View<'a> {
     pub cluster: &'a Cluster,
     /// Only what one of these signed may be removed.
     pub trust: &'a Trust,
-    /// The id of the backup that was proven last.
-    pub proven: Option<&'a str>,
+    /// The ids of the backups that were proven last, in each way.
+    pub proven: &'a [String],
     /// Keys of earlier lives that a person has given up to the rules.
     pub released: &'a BTreeSet<PublicKey>,
 }
@@ -178,7 +178,7 @@ pub fn plan(view: &View<'_>, rules: &Retention) -> Plan {
         if history.heads.contains(&entry.digest) {
             reasons[*at].insert(Reason::Newest);
         }
-        if view.proven == Some(entry.manifest.id().as_str()) {
+        if view.proven.contains(&entry.manifest.id()) {
             reasons[*at].insert(Reason::Proven);
         }
     }

@@ -213,7 +213,7 @@ async fn prune(bench: &Bench) -> Result<(), Error> {
         now: jiff::Timestamp::now(),
         cluster: &bench.config.cluster,
         trust: &trust,
-        proven: None,
+        proven: &[],
         released: &released,
     };
     let plan = retention::plan(&view, &Retention { keep_last: Some(2), ..Retention::default() });

@@ -249,9 +249,13 @@ fn another_store_gets_its_own_backup_at_once() {
     pod.database().write(10);
     let running = pod.start(&["run"]);
     pod.wait_for("the first backup", |s| s.newest.is_some());
+    pod.succeed(&["verify", "--read-data"]);
+    assert!(pod.path("data/.vcluster-backup/proof.json").is_file());
     let other = format!("file://{}", pod.text("store2"));
     pod.write_settings(|settings| settings.store.url.clone_from(&other));
-    pod.wait_for("a backup there", |s| s.store == other && s.newest.is_some());
+    let status = pod.wait_for("a backup there", |s| s.store == other && s.newest.is_some());
+    assert_eq!(status.last_verified, None, "what was proven was another store's");
+    assert!(!pod.path("data/.vcluster-backup/proof.json").exists());
     assert!(pod.path("store2/v1/full").is_dir());
     running.terminate();
 }

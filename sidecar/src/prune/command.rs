@@ -93,10 +93,9 @@ pub(crate) async fn command(options: &Options, args: &PruneArgs) -> Result<u8, E
     }
     let report = config::report(options, Some(&config.cluster), &config::process_environment);
     let trust = config.trust(options, &place.data_dir, &report).await?;
-    let proof = Proof::load(&place.data_dir);
+    let proven = Proof::load(&place.data_dir).map_or_else(Vec::new, |proof| proof.points());
     let mut released = Released::load(&place.data_dir)?;
     let planned = |released: &Released| {
-        let proven = proof.as_ref().map(|proof| &*proof.point);
         retention::plan(
             &View {
                 catalog: &catalog,
@@ -104,7 +103,7 @@ pub(crate) async fn command(options: &Options, args: &PruneArgs) -> Result<u8, E
                 now: Timestamp::now(),
                 cluster: &config.cluster,
                 trust: &trust,
-                proven,
+                proven: &proven,
                 released: &released.0,
             },
             &rules,

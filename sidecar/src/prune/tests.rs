@@ -136,7 +136,7 @@ async fn planned(store: &Store, signer: &Signer) -> (Plan, Vec<Listed>, Catalog)
         now: Timestamp::now(),
         cluster: &cluster,
         trust: &trust,
-        proven: None,
+        proven: &[],
         released: &released,
     };
     let plan = retention::plan(&view, &Retention { keep_last: Some(1), ..Retention::default() });

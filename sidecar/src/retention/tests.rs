@@ -222,7 +222,7 @@ fn planned(catalog: &Catalog, rules: &Retention) -> Plan {
 fn planned_at(catalog: &Catalog, rules: &Retention, now: Timestamp, stored: Timestamp) -> Plan {
     let (cluster, trust, released, listed) = (cluster(), trusted(), BTreeSet::new(), listed(catalog, stored));
     let view =
-        View { catalog, listed: &listed, now, cluster: &cluster, trust: &trust, proven: None, released: &released };
+        View { catalog, listed: &listed, now, cluster: &cluster, trust: &trust, proven: &[], released: &released };
     plan(&view, rules)
 }
 
@@ -373,7 +373,7 @@ fn what_was_proven_last_stays_with_what_it_needs() {
         now: Timestamp::MAX,
         cluster: &cluster,
         trust: &trust,
-        proven: Some("g001/00000003"),
+        proven: &["g001/00000003".to_owned()],
         released: &released,
     };
     let plan = plan(&view, &Retention { keep_last: Some(1), ..Retention::default() });
@@ -404,7 +404,7 @@ fn a_life_that_does_not_come_from_the_old_one_does_not_push_it_out() {
         now: Timestamp::MAX,
         cluster: &cluster,
         trust: &trust,
-        proven: None,
+        proven: &[],
         released: &released,
     };
     let plan = plan(&view, &rules);
@@ -456,7 +456,7 @@ fn one_that_was_cut_short_takes_nobodys_place() {
         now: Timestamp::MAX,
         cluster: &cluster,
         trust: &trust,
-        proven: None,
+        proven: &[],
         released: &released,
     };
     let plan = plan(&view, &Retention { keep_last: Some(1), ..Retention::default() });

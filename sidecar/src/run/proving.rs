@@ -96,10 +96,11 @@ impl Daemon {
         if soon(self.proving.started, NOT_BEFORE) || self.proving.undecided.is_some_and(|at| soon(at, AGAIN_AFTER)) {
             return false;
         }
-        let last = Proof::load(&self.place.data_dir);
+        // One of an older backup says nothing about what would be needed now.
+        let last = Proof::load(&self.place.data_dir).and_then(|proof| proof.newest_at);
         // A proof of the future is one of a clock that was wrong.
-        last.is_none_or(|proof| {
-            let age = Timestamp::now().duration_since(proof.at);
+        last.is_none_or(|at| {
+            let age = Timestamp::now().duration_since(at);
             age.is_negative() || age.unsigned_abs() >= every
         })
     }
@@ -150,10 +151,7 @@ async fn prove(store: Store, chain: Vec<Signed>, identities: Sealed, data_dir: P
     match verify::reread(&store, &chain, &identities).await {
         Ok(Some((digest, why))) => Found::Bent(digest, why),
         Ok(None) => {
-            // How long a restore takes is known from the last that was tried.
-            let recovery_seconds = Proof::load(&data_dir).and_then(|proof| proof.recovery_seconds);
-            let (point, at) = (newest.manifest.id(), Timestamp::now());
-            let proof = Proof { point, at, how: How::Digests, recovery_seconds };
+            let proof = Proof::new(newest.manifest.id(), How::Digests, None, true, Proof::load(&data_dir));
             proof.save(&data_dir).map_or_else(Found::Undecided, |_| Found::Proven(proof))
         }
         Err(error) => Found::Undecided(error),

@@ -151,15 +151,15 @@ impl Daemon {
         self.pruning.rules.clone_from(&config.retention);
         let trust = self.trust(config);
         let own = |e: &Signed| trust.covers(&e.signer) && config.cluster.owns(&e.manifest);
-        let (proof, released) = (Proof::load(&self.place.data_dir), Released::load(&self.place.data_dir)?);
-        let proven = proof.as_ref().map(|proof| &*proof.point);
+        let released = Released::load(&self.place.data_dir)?;
+        let proven = Proof::load(&self.place.data_dir).map_or_else(Vec::new, |proof| proof.points());
         let view = View {
             catalog: &self.pruning.known,
             listed: &listed,
             now: Timestamp::now(),
             cluster: &config.cluster,
             trust: &trust,
-            proven,
+            proven: &proven,
             released: &released.0,
         };
         let plan = retention::plan(&view, rules);

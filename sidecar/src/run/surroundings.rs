@@ -7,6 +7,7 @@ use crate::{
     config::{self, Config},
     error::Error,
     manifest::Layout,
+    proof::Proof,
     signing::Signer,
     sqlite::{self, Live},
     store::{Access, Store},
@@ -93,8 +94,13 @@ impl Daemon {
                 if before.is_some_and(|(old, new)| !old.is_same_place(new)) {
                     // Another place knows nothing of this chain, and what it holds is not known here.
                     self.begin_anew();
+                    self.proving.stop();
                     self.status.newest = None;
                     self.status.oldest = None;
+                    self.status.last_verified = None;
+                    if let Err(error) = Proof::forget(&self.place.data_dir) {
+                        tracing::warn!("{}", error.chain());
+                    }
                 }
                 self.store = config.store.clone().map(|c| (c, store.clone()));
                 Ok(store)

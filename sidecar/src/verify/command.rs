@@ -3,7 +3,6 @@
 use std::{collections::BTreeSet, path::PathBuf};
 
 use clap::Args;
-use jiff::Timestamp;
 use ring::rand::{SecureRandom, SystemRandom};
 use serde_json::json;
 
@@ -200,12 +199,10 @@ pub(crate) async fn command(options: &Options, args: &VerifyArgs, cancel: &Cance
             Err(error) => return Err(error),
         }
     }
-    let recovery_seconds = match &findings.restored {
-        Some(restored) => Some(restored.took.as_secs_f64()),
-        None => Proof::load(&place.data_dir).and_then(|proof| proof.recovery_seconds),
-    };
     if let Some(how) = findings.proven {
-        let proof = Proof { point: point.manifest.id(), at: Timestamp::now(), how, recovery_seconds };
+        let took = findings.restored.as_ref().map(|restored| restored.took.as_secs_f64());
+        let before = Proof::load(&place.data_dir);
+        let proof = Proof::new(point.manifest.id(), how, took, args.at == At::Latest, before);
         proof.save(&place.data_dir)?;
     }
     findings.problems.sort_by(|a, b| (&a.of, &a.why).cmp(&(&b.of, &b.why)));
