@@ -185,7 +185,13 @@ fn a_vcluster_of_a_hand_written_composition_goes_over_to_ours_and_back() {
     story.prepare();
 
     // Step 1: taken over, and nothing changes for Helm.
-    story.edit(&json!({"backup": {"enabled": false}, "compositionRef": {"name": "vcluster"}}));
+    // The word on backups first, and again until it has arrived: a field that is young may still be dropped on its way, and
+    // our Composition would then find no word and back up.
+    story.crossplane.cluster.wait_until("the XR says that backup is off", || {
+        story.edit(&json!({"backup": {"enabled": false}}));
+        story.crossplane.cluster.objects(XRS, "").iter().any(|xr| xr["spec"]["backup"]["enabled"] == false)
+    });
+    story.edit(&json!({"compositionRef": {"name": "vcluster"}}));
     let xr = story.xr(|xr| xr["status"]["vcluster"]["key"].is_string() && is_true(xr, "Synced"));
     assert_eq!(xr["status"]["vcluster"]["release"], "shop");
     story.crossplane.looks_at(XRS, yaml::str_at(&xr, "/metadata/name"));
