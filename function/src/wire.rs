@@ -95,8 +95,11 @@ fn observed(request: &Request) -> Result<Observed, Refusal> {
 fn observed_object(name: &str, raw: Option<&RawStruct>) -> Result<Option<Value>, Refusal> {
     let what = format!("observed resource {name:?}");
     let field = |raw: &RawStruct, field: &str| raw.field(field).map_err(|malformed| unreadable(&what, malformed));
-    match raw.map(|raw| field(raw, "kind")).transpose()?.flatten() {
-        Some(kind) if kind != "Release" && !observed::OURS.contains(&name) => Ok(Some(json!({ "kind": kind }))),
+    let Some(closed) = raw else { return Ok(None) };
+    match field(closed, "kind")? {
+        Some(kind) if kind != "Release" && !observed::OURS.contains(&name) => {
+            Ok(Some(json!({ "apiVersion": field(closed, "apiVersion")?, "kind": kind })))
+        }
         _ => object(&what, raw),
     }
 }

@@ -361,6 +361,20 @@ fn its_own_network_policy_is_opened_for_the_store() {
 }
 
 #[test]
+fn what_is_no_release_is_named_in_full_under_a_name_of_its_own_too() {
+    let world = wanted().with(|w| {
+        let (name, object) =
+            w.observed.iter_mut().find(|(name, _)| name == "old-rancher" || name == "rancher").expect("observed");
+        "registration".clone_into(name);
+        object["kind"] = json!("Object");
+        w.input["adopt"]["rancher"] = json!("registration");
+    });
+    let sentence = world.refusal();
+    let start = "observed resource \"registration\" is helm.crossplane.io/v1beta1 Object, not a Release of ";
+    assert!(sentence.starts_with(start), "{sentence}");
+}
+
+#[test]
 fn doubt_stops_an_adoption_in_words_that_do_not_change() {
     type Change = fn(&mut World);
     let worlds: [(&str, Change); 31] = [
